@@ -1,0 +1,442 @@
+//! The gate between a plan and the cluster: grants, ownership, namespaces, sizes; then the order of effects.
+//!
+//! Deny by default, on decoded data. Only `admit` makes an `AdmittedPlan`, and only that is carried out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value};
+
+use crate::error::Blame;
+use crate::manifest::StepManifest;
+use crate::object::{Object, ObjectRef, TypeRef};
+use crate::plan::{Call, Event, Plan, Progress};
+
+/// Label on every object that Stepwright makes.
+pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+/// Its value.
+pub const MANAGED_BY: &str = "stepwright";
+/// Annotation that names the owner: `<Kind>/<namespace>/<name>/<step>`.
+pub const OWNER_ANNOTATION: &str = "stepwright.dev/owner";
+/// Annotations with this prefix are the host's.
+pub const RESERVED_PREFIX: &str = "stepwright.dev/";
+
+const MAX_OBJECTS: usize = 5_000;
+const MAX_CALLS: usize = 256;
+const MAX_EVENTS: usize = 50;
+const MAX_MESSAGE: usize = 1_024;
+
+/// Whether objects of a kind live in a namespace. From discovery, never from the plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    Namespaced,
+    Cluster,
+}
+
+/// What a step may do.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Grants {
+    pub writes: BTreeSet<TypeRef>,
+    /// `METHOD /path` with `*` for a segment.
+    pub calls: BTreeSet<String>,
+}
+
+impl Grants {
+    /// Everything that the manifest asks for.
+    pub fn asked_by(step: &StepManifest) -> Self {
+        Self { writes: step.writes.iter().cloned().collect(), calls: step.calls.iter().cloned().collect() }
+    }
+
+    /// What is asked for here and not in `other`, in words; empty when nothing is.
+    pub fn beyond(&self, other: &Self) -> Vec<String> {
+        let writes = self.writes.difference(&other.writes).map(|kind| format!("writes {kind}"));
+        let calls = self.calls.iter().filter(|call| !other.calls.contains(*call)).map(|call| format!("calls {call}"));
+        writes.chain(calls).collect()
+    }
+}
+
+/// A plan, or a part of it, that may not be carried out. Nothing of the plan is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotAdmitted {
+    #[error("{object}: its kind is not among those that step `{step}` may write ({granted})")]
+    KindNotGranted { step: String, object: String, granted: String },
+    #[error("{object}: step `{step}` may write in namespace `{allowed}` only")]
+    ForeignNamespace { step: String, object: String, allowed: String },
+    #[error("{object}: the kind is cluster-scoped; a step may write namespaced objects only")]
+    ClusterScoped { object: String },
+    #[error("{object}: the API server does not serve this kind")]
+    UnknownKind { object: String },
+    #[error("{object} is named twice in one plan")]
+    Twice { object: String },
+    #[error("{object} is the primary itself; its status and defaults have fields of their own in a plan")]
+    IsPrimary { object: String },
+    #[error("{object}: {message}")]
+    Malformed { object: String, message: String },
+    #[error("call `{call}` is not among those that step `{step}` may make ({granted})")]
+    CallNotGranted { step: String, call: String, granted: String },
+    #[error("the plan holds {found} {what}; at most {limit} are taken")]
+    TooMany { what: &'static str, found: usize, limit: usize },
+}
+
+impl NotAdmitted {
+    /// Condition reason, Event reason and metric label.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::KindNotGranted { .. } => "KindNotGranted",
+            Self::ForeignNamespace { .. } => "ForeignNamespace",
+            Self::ClusterScoped { .. } => "ClusterScoped",
+            Self::UnknownKind { .. } => "UnknownKind",
+            Self::Twice { .. } => "ObjectTwice",
+            Self::IsPrimary { .. } => "ObjectIsPrimary",
+            Self::Malformed { .. } => "PlanMalformed",
+            Self::CallNotGranted { .. } => "CallNotGranted",
+            Self::TooMany { .. } => "PlanTooLarge",
+        }
+    }
+
+    /// A plan that asks for too much is its plugin's fault, except where a kind is missing from the cluster.
+    pub fn blame(&self) -> Blame {
+        match self {
+            Self::UnknownKind { .. } => Blame::Cluster,
+            _ => Blame::Plugin,
+        }
+    }
+}
+
+/// An object that may be applied. The body is an object without `apiVersion`, `kind` and identity.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AdmittedObject {
+    pub id: ObjectRef,
+    pub body: Value,
+}
+
+/// A plan that may be carried out, in the order of its lists.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AdmittedPlan {
+    desired: Vec<AdmittedObject>,
+    amended: Vec<AdmittedObject>,
+    calls: Vec<Call>,
+    status: Option<Value>,
+    defaults: Option<Value>,
+    events: Vec<Event>,
+    notes: Option<String>,
+    progress: Progress,
+}
+
+impl AdmittedPlan {
+    /// What is needed first comes first: accounts and rights, then configuration, then what runs.
+    pub fn desired(&self) -> &[AdmittedObject] {
+        &self.desired
+    }
+    pub fn amended(&self) -> &[AdmittedObject] {
+        &self.amended
+    }
+    pub fn calls(&self) -> &[Call] {
+        &self.calls
+    }
+    pub fn status(&self) -> Option<&Value> {
+        self.status.as_ref()
+    }
+    pub fn defaults(&self) -> Option<&Value> {
+        self.defaults.as_ref()
+    }
+    pub fn events(&self) -> &[Event] {
+        &self.events
+    }
+    pub fn notes(&self) -> Option<&str> {
+        self.notes.as_deref()
+    }
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+}
+
+/// Checks a step's plan and puts it in order.
+///
+/// `scope_of` answers from discovery; `None` means that the API server does not serve the kind.
+pub fn admit(
+    plan: Plan,
+    step: &str,
+    primary: &ObjectRef,
+    grants: &Grants,
+    scope_of: &dyn Fn(&TypeRef) -> Option<Scope>,
+) -> Result<AdmittedPlan, NotAdmitted> {
+    limit("objects", plan.desired.len() + plan.amended.len(), MAX_OBJECTS)?;
+    limit("calls", plan.calls.len(), MAX_CALLS)?;
+    limit("events", plan.events.len(), MAX_EVENTS)?;
+
+    let mut seen = BTreeSet::new();
+    let mut take = |objects: Vec<Object>| {
+        objects
+            .into_iter()
+            .map(|object| {
+                let object = admit_object(object, step, primary, grants, scope_of)?;
+                if !seen.insert(object.id.clone()) {
+                    return Err(NotAdmitted::Twice { object: object.id.to_string() });
+                }
+                Ok(object)
+            })
+            .collect::<Result<Vec<_>, _>>()
+    };
+    let mut desired = take(plan.desired)?;
+    let mut amended = take(plan.amended)?;
+    // Equal ranks keep to the name, so that the order never depends on the plugin's.
+    desired.sort_by(|a, b| (rank(&a.id.kind), &a.id).cmp(&(rank(&b.id.kind), &b.id)));
+    amended.sort_by(|a, b| a.id.cmp(&b.id));
+
+    for call in &plan.calls {
+        admit_call(call, step, grants)?;
+    }
+    let status = part("status", plan.status.as_deref())?;
+    if status.as_ref().is_some_and(|status| status.get("conditions").is_some()) {
+        return Err(malformed("status", "`conditions` are the host's to set"));
+    }
+    let defaults = part("defaults", plan.defaults.as_deref())?;
+    if let Some(notes) = plan.notes.as_deref() {
+        part("notes", Some(notes))?;
+    }
+    let events = plan.events.into_iter().map(admit_event).collect::<Result<_, _>>()?;
+    Ok(AdmittedPlan {
+        desired,
+        amended,
+        calls: plan.calls,
+        status,
+        defaults,
+        events,
+        notes: plan.notes,
+        progress: plan.progress,
+    })
+}
+
+fn limit(what: &'static str, found: usize, limit: usize) -> Result<(), NotAdmitted> {
+    if found > limit { Err(NotAdmitted::TooMany { what, found, limit }) } else { Ok(()) }
+}
+
+fn malformed(object: impl std::fmt::Display, message: impl Into<String>) -> NotAdmitted {
+    NotAdmitted::Malformed { object: object.to_string(), message: message.into() }
+}
+
+fn part(what: &str, text: Option<&str>) -> Result<Option<Value>, NotAdmitted> {
+    let Some(text) = text else { return Ok(None) };
+    let value: Value = serde_json::from_str(text).map_err(|error| malformed(what, format!("not JSON: {error}")))?;
+    if value.is_object() { Ok(Some(value)) } else { Err(malformed(what, "must be a JSON object")) }
+}
+
+fn admit_object(
+    object: Object,
+    step: &str,
+    primary: &ObjectRef,
+    grants: &Grants,
+    scope_of: &dyn Fn(&TypeRef) -> Option<Scope>,
+) -> Result<AdmittedObject, NotAdmitted> {
+    let mut id = object.id;
+    let kind = TypeRef::from(&id);
+    if !grants.writes.contains(&kind) {
+        let granted = join(grants.writes.iter());
+        return Err(NotAdmitted::KindNotGranted { step: step.to_owned(), object: id.to_string(), granted });
+    }
+    match scope_of(&kind) {
+        None => return Err(NotAdmitted::UnknownKind { object: id.to_string() }),
+        Some(Scope::Cluster) => return Err(NotAdmitted::ClusterScoped { object: id.to_string() }),
+        Some(Scope::Namespaced) => {}
+    }
+    let home = primary.namespace.clone().unwrap_or_default();
+    if id.namespace.get_or_insert_with(|| home.clone()) != &home {
+        return Err(NotAdmitted::ForeignNamespace { step: step.to_owned(), object: id.to_string(), allowed: home });
+    }
+    if id == *primary {
+        return Err(NotAdmitted::IsPrimary { object: id.to_string() });
+    }
+    if id.name.is_empty() || id.name.len() > 253 || id.name.contains('/') {
+        return Err(malformed(&id, "the name must be 1 to 253 characters and hold no `/`"));
+    }
+    let mut body: Map<String, Value> =
+        serde_json::from_str(&object.body).map_err(|error| malformed(&id, format!("not a JSON object: {error}")))?;
+    body.retain(|key, _| key != "apiVersion" && key != "kind");
+    if body.contains_key("status") {
+        return Err(malformed(&id, "`status` belongs to the object's own controller"));
+    }
+    check_metadata(&id, body.get("metadata"))?;
+    let directives = has_directive(&Value::Object(body.clone()));
+    if directives && id.kind != "Secret" {
+        return Err(malformed(&id, "secret values may be placed in Secrets and in calls only"));
+    }
+    if id.kind == "Secret" && body.contains_key("data") {
+        return Err(malformed(&id, "write `stringData`; the host encodes it"));
+    }
+    Ok(AdmittedObject { id, body: Value::Object(body) })
+}
+
+fn check_metadata(id: &ObjectRef, metadata: Option<&Value>) -> Result<(), NotAdmitted> {
+    let Some(metadata) = metadata else { return Ok(()) };
+    let fields = metadata.as_object().ok_or_else(|| malformed(id, "`metadata` must be an object"))?;
+    for (key, value) in fields {
+        match key.as_str() {
+            "name" if value.as_str() == Some(id.name.as_str()) => {}
+            "namespace" if value.as_str() == id.namespace.as_deref() => {}
+            "labels" | "annotations" => {
+                let reserved = value
+                    .as_object()
+                    .into_iter()
+                    .flat_map(Map::keys)
+                    .find(|key| key.starts_with(RESERVED_PREFIX) || (key.as_str() == MANAGED_BY_LABEL));
+                if let Some(key) = reserved {
+                    return Err(malformed(id, format!("`{key}` is the host's to set")));
+                }
+            }
+            _ => {
+                return Err(malformed(id, format!("`metadata.{key}` may not be set; labels and annotations may")));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a directive (`{"$…": …}`) stands anywhere in the value.
+fn has_directive(value: &Value) -> bool {
+    match value {
+        Value::Object(fields) => {
+            fields.keys().any(|key| key == "$generate" || key == "$secretKeyRef") || fields.values().any(has_directive)
+        }
+        Value::Array(items) => items.iter().any(has_directive),
+        _ => false,
+    }
+}
+
+fn admit_call(call: &Call, step: &str, grants: &Grants) -> Result<(), NotAdmitted> {
+    let shown = format!("{} {}", call.method, call.path);
+    let clean = call.path.starts_with('/')
+        && !call.path.split(['/', '?']).any(|segment| segment == ".." || segment == ".")
+        && call.path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'%' && byte != b'#');
+    if !clean {
+        return Err(malformed(&shown, "the path must be plain: `/segment/segment?query`"));
+    }
+    if !grants.calls.iter().any(|pattern| call_matches(pattern, &call.method, &call.path)) {
+        let granted = join(grants.calls.iter());
+        return Err(NotAdmitted::CallNotGranted { step: step.to_owned(), call: shown, granted });
+    }
+    if let Some(body) = &call.body {
+        serde_json::from_str::<Value>(body).map_err(|error| malformed(&shown, format!("body is not JSON: {error}")))?;
+    }
+    Ok(())
+}
+
+/// Whether a pattern such as `PUT /v1/bdbs/*` covers a call. The query is not part of the match.
+pub fn call_matches(pattern: &str, method: &str, path: &str) -> bool {
+    let Some((wanted, route)) = pattern.split_once(' ') else { return false };
+    let path = path.split('?').next().unwrap_or(path);
+    let (mut have, mut want) = (path.split('/'), route.split('/'));
+    wanted == method
+        && loop {
+            match (have.next(), want.next()) {
+                (None, None) => break true,
+                (Some(segment), Some("*")) if !segment.is_empty() => {}
+                (Some(segment), Some(expected)) if segment == expected => {}
+                _ => break false,
+            }
+        }
+}
+
+fn admit_event(mut event: Event) -> Result<Event, NotAdmitted> {
+    let word = event.reason.starts_with(|c: char| c.is_ascii_uppercase())
+        && event.reason.len() <= 128
+        && event.reason.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if !word {
+        return Err(malformed(format!("event `{}`", event.reason), "the reason must be one PascalCase word"));
+    }
+    if event.message.len() > MAX_MESSAGE {
+        let mut end = MAX_MESSAGE;
+        while !event.message.is_char_boundary(end) {
+            end -= 1;
+        }
+        event.message.truncate(end);
+    }
+    Ok(event)
+}
+
+fn join<T: std::fmt::Display>(items: impl Iterator<Item = T>) -> String {
+    let all: Vec<String> = items.map(|item| item.to_string()).collect();
+    if all.is_empty() { "none".to_owned() } else { all.join(", ") }
+}
+
+/// Order of application. Workloads last, so that what they mount and run as is there.
+fn rank(kind: &str) -> u8 {
+    match kind {
+        "ServiceAccount" => 0,
+        "Role" | "ClusterRole" => 1,
+        "RoleBinding" | "ClusterRoleBinding" => 2,
+        "Secret" => 3,
+        "ConfigMap" => 4,
+        "PersistentVolumeClaim" => 5,
+        "Service" => 6,
+        "PodDisruptionBudget" => 7,
+        "StatefulSet" | "Deployment" | "DaemonSet" | "Job" | "CronJob" => 10,
+        _ => 8,
+    }
+}
+
+/// The owner of an object, as its annotation says it: `<Kind>/<namespace>/<name>/<step>`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Owner {
+    pub kind: String,
+    pub namespace: String,
+    pub name: String,
+    pub step: String,
+}
+
+impl Owner {
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split('/').map(str::to_owned);
+        let owner = Self { kind: parts.next()?, namespace: parts.next()?, name: parts.next()?, step: parts.next()? };
+        parts.next().is_none().then_some(owner)
+    }
+}
+
+impl std::fmt::Display for Owner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}/{}/{}", self.kind, self.namespace, self.name, self.step)
+    }
+}
+
+/// The body as it is sent: what the step wants, plus the host's label, annotation and owner reference.
+pub fn stamped(object: &AdmittedObject, owner: &Owner, owner_reference: Option<Value>) -> Value {
+    let mut body = object.body.clone();
+    if let Some(fields) = body.as_object_mut() {
+        let metadata = fields.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
+        if let Some(metadata) = metadata.as_object_mut() {
+            let mut set = |map: &str, key: &str, value: &str| {
+                let entry = metadata.entry(map.to_owned()).or_insert_with(|| Value::Object(Map::new()));
+                if let Some(entry) = entry.as_object_mut() {
+                    entry.insert(key.to_owned(), Value::String(value.to_owned()));
+                }
+            };
+            set("labels", MANAGED_BY_LABEL, MANAGED_BY);
+            set("annotations", OWNER_ANNOTATION, &owner.to_string());
+            if let Some(reference) = owner_reference {
+                metadata.insert("ownerReferences".to_owned(), Value::Array(vec![reference]));
+            }
+        }
+    }
+    body
+}
+
+/// Objects that the step made before and does not want any more.
+pub fn prunable<'a>(
+    owned: impl IntoIterator<Item = (&'a ObjectRef, &'a Owner)>,
+    step: &str,
+    desired: &[AdmittedObject],
+) -> Vec<ObjectRef> {
+    // Versions of one group are one object.
+    let key =
+        |id: &ObjectRef| (TypeRef::from(id).group().to_owned(), id.kind.clone(), id.namespace.clone(), id.name.clone());
+    let wanted: BTreeSet<_> = desired.iter().map(|object| key(&object.id)).collect();
+    let stale: BTreeMap<_, _> = owned
+        .into_iter()
+        .filter(|(id, owner)| owner.step == step && !wanted.contains(&key(id)))
+        .map(|(id, _)| (key(id), id.clone()))
+        .collect();
+    stale.into_values().collect()
+}
+
+#[cfg(test)]
+#[path = "admit_tests.rs"]
+mod tests;

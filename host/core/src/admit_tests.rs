@@ -1,0 +1,205 @@
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::plan::Severity;
+
+fn primary() -> ObjectRef {
+    ObjectRef {
+        api_version: "example.com/v1".into(),
+        kind: "Thing".into(),
+        namespace: Some("ns".into()),
+        name: "t".into(),
+    }
+}
+
+fn object(kind: &str, name: &str, body: Value) -> Object {
+    let id = ObjectRef { api_version: "v1".into(), kind: kind.into(), namespace: None, name: name.into() };
+    Object { id, body: body.to_string() }
+}
+
+fn plan() -> Plan {
+    Plan {
+        desired: vec![],
+        amended: vec![],
+        calls: vec![],
+        status: None,
+        defaults: None,
+        events: vec![],
+        notes: None,
+        progress: Progress::Done,
+    }
+}
+
+fn grants() -> Grants {
+    Grants {
+        writes: ["Secret", "ConfigMap", "Service", "Node"].iter().map(|kind| TypeRef::new("v1", *kind)).collect(),
+        calls: ["GET /v1/bdbs", "PUT /v1/bdbs/*"].iter().map(|call| (*call).to_owned()).collect(),
+    }
+}
+
+fn scope(kind: &TypeRef) -> Option<Scope> {
+    match kind.kind.as_str() {
+        "Node" => Some(Scope::Cluster),
+        "Service" | "Secret" | "ConfigMap" => Some(Scope::Namespaced),
+        _ => None,
+    }
+}
+
+fn run(plan: Plan) -> Result<AdmittedPlan, NotAdmitted> {
+    admit(plan, "step", &primary(), &grants(), &scope)
+}
+
+#[track_caller]
+fn refused(plan: Plan, reason: &str) {
+    assert_eq!(run(plan).unwrap_err().reason(), reason);
+}
+
+fn with(object: Object) -> Plan {
+    Plan { desired: vec![object], ..plan() }
+}
+
+#[test]
+fn kind_without_a_grant_is_refused_by_name() {
+    let error = run(with(object("Pod", "p", json!({})))).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "Pod p: its kind is not among those that step `step` may write (v1/ConfigMap, v1/Node, v1/Secret, v1/Service)"
+    );
+}
+
+#[test]
+fn cluster_scoped_objects_are_refused_even_with_a_grant_and_a_namespace() {
+    let mut node = object("Node", "n", json!({}));
+    node.id.namespace = Some("ns".into());
+    refused(with(node), "ClusterScoped");
+}
+
+#[test]
+fn another_namespace_is_refused() {
+    let mut service = object("Service", "s", json!({}));
+    service.id.namespace = Some("kube-system".into());
+    refused(with(service), "ForeignNamespace");
+}
+
+#[test]
+fn one_object_twice_is_refused() {
+    let twice = vec![object("Service", "s", json!({})), object("Service", "s", json!({}))];
+    refused(Plan { desired: twice, ..plan() }, "ObjectTwice");
+    let both = Plan {
+        desired: vec![object("Service", "s", json!({}))],
+        amended: vec![object("Service", "s", json!({}))],
+        ..plan()
+    };
+    refused(both, "ObjectTwice");
+}
+
+#[test]
+fn bodies_may_not_forge_identity_or_ownership() {
+    for metadata in [
+        json!({"uid": "x"}),
+        json!({"name": "other"}),
+        json!({"ownerReferences": []}),
+        json!({"finalizers": ["x"]}),
+        json!({"annotations": {"stepwright.dev/owner": "x"}}),
+        json!({"labels": {"app.kubernetes.io/managed-by": "me"}}),
+    ] {
+        refused(with(object("Service", "s", json!({"metadata": metadata}))), "PlanMalformed");
+    }
+}
+
+#[test]
+fn a_secret_value_may_not_leave_through_a_config_map() {
+    let leak = json!({"data": {"x": {"$secretKeyRef": {"name": "s", "key": "k"}}}});
+    refused(with(object("ConfigMap", "c", leak)), "PlanMalformed");
+    let fine = json!({"stringData": {"x": {"$secretKeyRef": {"name": "s", "key": "k"}}}});
+    assert!(run(with(object("Secret", "c", fine))).is_ok());
+}
+
+#[test]
+fn calls_are_matched_by_method_and_path() {
+    let call = |method: &str, path: &str| Plan {
+        calls: vec![Call { id: "1".into(), target: None, method: method.into(), path: path.into(), body: None }],
+        ..plan()
+    };
+    assert!(run(call("PUT", "/v1/bdbs/7?dry_run")).is_ok());
+    refused(call("DELETE", "/v1/bdbs/7"), "CallNotGranted");
+    refused(call("PUT", "/v1/bdbs/7/flush"), "CallNotGranted");
+    refused(call("PUT", "/v1/bdbs/"), "CallNotGranted");
+    refused(call("PUT", "/v1/bdbs/../cluster"), "PlanMalformed");
+    refused(call("PUT", "/v1/bdbs/%2e%2e"), "PlanMalformed");
+}
+
+#[test]
+fn status_conditions_are_the_hosts() {
+    refused(Plan { status: Some(json!({"conditions": []}).to_string()), ..plan() }, "PlanMalformed");
+}
+
+#[test]
+fn long_event_messages_are_cut_at_a_character() {
+    let event = Event { severity: Severity::Normal, reason: "Long".into(), message: "ä".repeat(1000) };
+    let admitted = run(Plan { events: vec![event], ..plan() }).unwrap();
+    assert!(admitted.events()[0].message.len() <= 1024);
+}
+
+#[test]
+fn what_is_needed_first_comes_first() {
+    let admitted = run(Plan {
+        desired: vec![
+            object("Service", "b", json!({})),
+            object("Service", "a", json!({})),
+            object("Secret", "z", json!({})),
+        ],
+        ..plan()
+    })
+    .unwrap();
+    let names: Vec<&str> = admitted.desired().iter().map(|object| object.id.name.as_str()).collect();
+    assert_eq!(names, ["z", "a", "b"]);
+}
+
+#[test]
+fn only_what_the_step_made_and_no_longer_wants_is_pruned() {
+    let id = |name: &str| ObjectRef {
+        api_version: "v1".into(),
+        kind: "Service".into(),
+        namespace: Some("ns".into()),
+        name: name.into(),
+    };
+    let owner = |step: &str| Owner { kind: "T".into(), namespace: "ns".into(), name: "t".into(), step: step.into() };
+    let (a, b, c) = (id("a"), id("b"), id("c"));
+    let (mine, other) = (owner("step"), owner("other"));
+    let desired = [AdmittedObject { id: a.clone(), body: json!({}) }];
+    assert_eq!(prunable([(&a, &mine), (&b, &mine), (&c, &other)], "step", &desired), vec![b.clone()]);
+}
+
+proptest! {
+    /// Nothing outside the grants and the namespace survives, whatever the plan says.
+    #[test]
+    fn only_granted_objects_are_admitted(
+        kinds in proptest::collection::vec(("[A-Z][a-z]{2,6}|Service|Secret|Node", "[a-z]{1,5}", proptest::option::of("ns|other")), 0..6)
+    ) {
+        let desired = kinds.iter().map(|(kind, name, namespace)| {
+            let mut object = object(kind, name, json!({}));
+            object.id.namespace = namespace.clone();
+            object
+        }).collect();
+        if let Ok(admitted) = run(Plan { desired, ..plan() }) {
+            for object in admitted.desired() {
+                prop_assert!(grants().writes.contains(&TypeRef::from(&object.id)));
+                prop_assert_eq!(object.id.namespace.as_deref(), Some("ns"));
+                prop_assert_ne!(object.id.kind.as_str(), "Node");
+            }
+        }
+    }
+
+    /// The order of a plan's objects does not matter.
+    #[test]
+    fn order_does_not_matter(names in proptest::collection::btree_set("[a-z]{1,5}", 0..6)) {
+        let make = |names: Vec<&String>| Plan {
+            desired: names.iter().map(|name| object("Service", name, json!({}))).collect(), ..plan()
+        };
+        let forward = run(make(names.iter().collect())).unwrap();
+        let backward = run(make(names.iter().rev().collect())).unwrap();
+        prop_assert_eq!(forward, backward);
+    }
+}

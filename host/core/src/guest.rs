@@ -1,0 +1,84 @@
+//! The one port through which the host reaches a plugin, and what can go wrong there.
+
+use std::time::Duration;
+
+use crate::error::Blame;
+use crate::manifest::Manifest;
+use crate::observation::Observation;
+use crate::plan::{Failure, Plan, Violation};
+
+/// The SHA-256 digest of a component's bytes, in lower-case hexadecimal.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Digest(String);
+
+impl Digest {
+    /// The digest of these bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        use sha2::Digest as _;
+        Self(hex::encode(sha2::Sha256::digest(bytes)))
+    }
+
+    /// The first twelve characters: enough to tell versions apart in a table.
+    pub fn short(&self) -> &str {
+        self.0.get(..12).unwrap_or(&self.0)
+    }
+}
+
+impl std::fmt::Display for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A loaded plugin, ready to be called. A call blocks its thread for at most the plugin's deadline.
+pub trait Guest: Send + Sync {
+    fn digest(&self) -> &Digest;
+    fn manifest(&self) -> &Manifest;
+    /// Settings are JSON text.
+    fn validate_settings(&self, settings: &str) -> Result<Vec<Violation>, GuestError>;
+    /// One call in a fresh instance. The inner result is the step's own answer, the outer one the sandbox's.
+    fn reconcile(&self, observed: &Observation) -> Result<Result<Plan, Failure>, GuestError>;
+}
+
+/// A call did not end with an answer. Names the plugin, so that the message needs no context.
+#[derive(Debug, thiserror::Error)]
+pub enum GuestError {
+    #[error(
+        "plugin `{plugin}` ran past its deadline of {limit:?}; give it less to do or a larger `milliseconds` limit"
+    )]
+    DeadlineExceeded { plugin: String, limit: Duration },
+    #[error("plugin `{plugin}` asked for more memory than its limit of {limit_mib} MiB")]
+    MemoryExceeded { plugin: String, limit_mib: u32 },
+    #[error("plugin `{plugin}` handed over more than its limit of {limit_kib} KiB")]
+    PlanTooLarge { plugin: String, limit_kib: u32 },
+    #[error("plugin `{plugin}` trapped: {message}")]
+    Trapped { plugin: String, message: String },
+    #[error("plugin `{plugin}` does not fit this host: {message}")]
+    Incompatible { plugin: String, message: String },
+    #[error("plugin `{plugin}` answered with something that cannot be read: {message}")]
+    Garbled { plugin: String, message: String },
+    #[error("the sandbox for plugin `{plugin}` could not be set up: {message}")]
+    Host { plugin: String, message: String },
+}
+
+impl GuestError {
+    /// The condition reason, Event reason and metric label: one stable word.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::DeadlineExceeded { .. } => "PluginDeadlineExceeded",
+            Self::MemoryExceeded { .. } => "PluginMemoryExceeded",
+            Self::PlanTooLarge { .. } => "PluginPlanTooLarge",
+            Self::Trapped { .. } => "PluginTrapped",
+            Self::Incompatible { .. } => "PluginIncompatible",
+            Self::Garbled { .. } => "PluginGarbled",
+            Self::Host { .. } => "SandboxUnavailable",
+        }
+    }
+
+    pub fn blame(&self) -> Blame {
+        match self {
+            Self::Host { .. } => Blame::Host,
+            _ => Blame::Plugin,
+        }
+    }
+}

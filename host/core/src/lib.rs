@@ -1,0 +1,19 @@
+//! Plain data and decisions of the Stepwright host.
+//!
+//! Everything here is a total function over values: what a plugin is shown, what it may plan, what of a plan has to be
+//! written. There is no I/O, no clock, no randomness and no `async`; the crates around this one bring those.
+//! It knows nothing of Redis.
+
+pub mod admit;
+pub mod compare;
+pub mod conditions;
+pub mod error;
+pub mod guest;
+pub mod manifest;
+pub mod mask;
+pub mod object;
+pub mod observation;
+pub mod pipeline;
+pub mod plan;
+pub mod secrets;
+pub mod select;

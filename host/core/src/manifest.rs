@@ -1,0 +1,100 @@
+//! What a plugin says of itself (`describe`): what it implements, observes and asks to be allowed.
+//!
+//! The manifest is a wish list. What is granted is decided elsewhere; nothing here acts.
+
+use serde::{Deserialize, Serialize};
+
+use crate::object::TypeRef;
+
+/// The JSON text that `describe` returns. Unknown fields are refused, so that a misspelt grant is an error, not a silence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Manifest {
+    /// Lower-case, as in file names: `services-rigger`.
+    pub name: String,
+    pub version: String,
+    #[serde(default)]
+    pub description: String,
+    #[serde(default)]
+    pub steps: Vec<StepManifest>,
+}
+
+/// One step that the plugin implements.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StepManifest {
+    /// The step's name; a pipeline refers to it.
+    pub name: String,
+    /// Fields of the primary that are read: dotted paths. `spec`, `status.state`, `metadata.labels`.
+    /// `metadata.name`, `namespace`, `uid`, `generation` and `deletionTimestamp` are always there.
+    pub primary: Vec<String>,
+    #[serde(default)]
+    pub observes: Vec<Observe>,
+    /// Names of facts, as the managed system offers them.
+    #[serde(default)]
+    pub facts: Vec<String>,
+    /// Kinds that the step's plan may hold in `desired` or `amended`.
+    #[serde(default)]
+    pub writes: Vec<TypeRef>,
+    /// Calls that the step's plan may hold: `GET /v1/bdbs`, `PUT /v1/bdbs/*`. A `*` stands for one path segment.
+    #[serde(default)]
+    pub calls: Vec<String>,
+    /// The plan depends on `now`. Without it the time is not part of what decides whether the step is asked again.
+    #[serde(default)]
+    pub clock: bool,
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// Which objects of a kind a step sees, under which name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Observe {
+    /// The name of the object set in the observation.
+    pub name: String,
+    pub api_version: String,
+    pub kind: String,
+    pub select: Select,
+    /// Fields that are read, as in `StepManifest::primary`.
+    pub fields: Vec<String>,
+}
+
+impl Observe {
+    pub fn type_ref(&self) -> TypeRef {
+        TypeRef::new(self.api_version.clone(), self.kind.clone())
+    }
+}
+
+/// How objects are chosen. `$(path)` in a value stands for that field of the primary, for example `$(metadata.name)`.
+/// A value whose path is absent or empty selects nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Select {
+    /// Objects that Stepwright made for this primary, whichever step did.
+    Owned,
+    /// Objects of the primary's namespace with all of these labels. No labels: every object of the kind there.
+    Labels(std::collections::BTreeMap<String, String>),
+    /// Objects of the primary's namespace by name.
+    Names(Vec<String>),
+}
+
+/// What one call of the step may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Limits {
+    /// Sum over all linear memories of an instance.
+    pub memory_mib: u32,
+    /// Wall time of one call, to within a tick of the epoch clock.
+    pub milliseconds: u32,
+    /// Bytes that one call may hand back.
+    pub plan_kib: u32,
+    /// Lines that one call may log.
+    pub log_lines: u32,
+}
+
+impl Default for Limits {
+    /// Roomy for a step written in Rust: `docs/performance.md` has what the built-in ones use.
+    fn default() -> Self {
+        Self { memory_mib: 64, milliseconds: 500, plan_kib: 4096, log_lines: 100 }
+    }
+}

@@ -1,0 +1,28 @@
+//! Which steps reconcile a kind, in which order. Data: the core knows of no kind by name.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::object::TypeRef;
+
+/// The steps of one kind.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Pipeline {
+    pub api_version: String,
+    pub kind: String,
+    /// Names of steps, in order.
+    pub steps: Vec<String>,
+    /// Put on the primary before anything is done for it, taken off when every step says that nothing is left to undo.
+    #[serde(default)]
+    pub finalizer: Option<String>,
+    /// Merged into the status when a step finds the spec invalid: the vendor's words for it.
+    #[serde(default)]
+    pub invalid_status: Option<Value>,
+}
+
+impl Pipeline {
+    pub fn type_ref(&self) -> TypeRef {
+        TypeRef::new(self.api_version.clone(), self.kind.clone())
+    }
+}

@@ -1,0 +1,97 @@
+//! Which objects an `observes` entry means for one primary. Pure: the operator brings the objects.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::manifest::Select;
+
+/// A selection with the primary's values filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selection {
+    /// What Stepwright made for the primary.
+    Owned,
+    /// With all of these labels, in the primary's namespace.
+    Labels(BTreeMap<String, String>),
+    /// By name, in the primary's namespace.
+    Names(Vec<String>),
+}
+
+impl Selection {
+    /// Fills `$(path)` in. Names that come out empty are dropped; a label that does selects nothing.
+    pub fn resolve(select: &Select, primary: &Value) -> Self {
+        match select {
+            Select::Owned => Self::Owned,
+            Select::Labels(labels) => {
+                let resolved: Option<BTreeMap<_, _>> =
+                    labels.iter().map(|(key, value)| Some((key.clone(), fill(value, primary)?))).collect();
+                resolved.map_or_else(|| Self::Names(Vec::new()), Self::Labels)
+            }
+            Select::Names(names) => Self::Names(names.iter().filter_map(|name| fill(name, primary)).collect()),
+        }
+    }
+
+    /// Whether an object of the primary's namespace is meant. `Owned` is answered by the caller's index, not here.
+    pub fn matches(&self, name: &str, labels: Option<&BTreeMap<String, String>>) -> bool {
+        match self {
+            Self::Owned => false,
+            Self::Names(names) => names.iter().any(|wanted| wanted == name),
+            Self::Labels(wanted) => {
+                wanted.iter().all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value))
+            }
+        }
+    }
+}
+
+/// `$(metadata.name)-x` with the primary's name. `None` when a path leads nowhere or to an empty string.
+fn fill(template: &str, primary: &Value) -> Option<String> {
+    let mut out = String::new();
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once("$(") {
+        let (path, after) = after.split_once(')')?;
+        let value = path.split('.').try_fold(primary, |value, key| value.get(key))?;
+        let text = match value {
+            Value::String(text) => text.clone(),
+            Value::Number(number) => number.to_string(),
+            _ => return None,
+        };
+        if text.is_empty() {
+            return None;
+        }
+        out.push_str(before);
+        out.push_str(&text);
+        rest = after;
+    }
+    out.push_str(rest);
+    (!out.is_empty()).then_some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn names_are_filled_in_and_absent_ones_dropped() {
+        let primary = json!({"metadata": {"name": "mydb"}, "spec": {"databaseSecretName": ""}});
+        let select = Select::Names(vec![
+            "$(spec.databaseSecretName)".into(),
+            "redb-$(metadata.name)".into(),
+            "$(spec.x.y)".into(),
+        ]);
+        assert_eq!(Selection::resolve(&select, &primary), Selection::Names(vec!["redb-mydb".into()]));
+    }
+
+    #[test]
+    fn a_label_that_cannot_be_filled_selects_nothing() {
+        let select = Select::Labels([("cluster".to_owned(), "$(spec.name)".to_owned())].into());
+        let selection = Selection::resolve(&select, &json!({}));
+        assert!(!selection.matches("x", Some(&BTreeMap::new())));
+    }
+
+    #[test]
+    fn no_labels_select_every_object() {
+        assert!(Selection::resolve(&Select::Labels(BTreeMap::new()), &json!({})).matches("any", None));
+    }
+}
