@@ -1,0 +1,400 @@
+//! What is known of the cluster: one watch for each kind and namespace, whoever asks, and an index of who made what.
+//!
+//! Objects are trimmed: of `managedFields` only Stepwright's own entries stay (the comparison of plans needs them), and
+//! kubectl's copy of the last applied manifest goes. Reads never ask the API server.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use kube::api::{Api, ApiResource, DynamicObject};
+use kube::core::GroupVersionKind;
+use kube::discovery::{self, Scope as KubeScope};
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event};
+use kube::{Client, ResourceExt};
+use parking_lot::RwLock;
+use stepwright_core::admit::{OWNER_ANNOTATION, Owner, Scope};
+use stepwright_core::object::{ObjectRef, TypeRef};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use crate::apply::MANAGER;
+use crate::system::Reader;
+
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+/// How long until a kind that the API server does not serve is looked for again.
+const ABSENT_RETRY: Duration = Duration::from_secs(5);
+
+/// An object came, changed or went.
+#[derive(Debug, Clone)]
+pub struct Change {
+    pub kind: TypeRef,
+    pub object: Arc<DynamicObject>,
+    pub gone: bool,
+}
+
+/// What discovery says of a kind.
+#[derive(Debug, Clone)]
+pub struct Served {
+    pub resource: ApiResource,
+    pub scope: Scope,
+}
+
+#[derive(Default)]
+struct KindCache {
+    served: Option<Served>,
+    /// The API server does not serve this kind.
+    absent: bool,
+    /// Watches (one for each namespace) that have delivered their first list.
+    synced: usize,
+    objects: BTreeMap<(String, String), Arc<DynamicObject>>,
+}
+
+#[derive(Default)]
+struct State {
+    kinds: HashMap<TypeRef, KindCache>,
+    /// Kind, namespace and name of a primary, to what was made for it.
+    owned: HashMap<(String, String, String), BTreeMap<ObjectRef, Owner>>,
+    /// Field manager of an amendment, to the objects that it amends.
+    amended: HashMap<String, BTreeSet<ObjectRef>>,
+}
+
+/// The caches of all kinds.
+pub struct Caches {
+    client: Client,
+    /// Empty: every namespace.
+    namespaces: Vec<String>,
+    state: RwLock<State>,
+    changes: mpsc::UnboundedSender<Change>,
+    /// Counts up each time that a watch has delivered its first list or a kind was found absent.
+    progress: watch::Sender<u64>,
+    stop: CancellationToken,
+}
+
+impl Caches {
+    /// Empty caches over these namespaces (none: all), and the stream of changes.
+    pub fn new(
+        client: Client,
+        namespaces: Vec<String>,
+        stop: CancellationToken,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Change>) {
+        // Unbounded: the receiver only routes, and a bound would stall watches, and so grow the server's buffers instead.
+        let (changes, receiver) = mpsc::unbounded_channel();
+        let (progress, _) = watch::channel(0);
+        let caches = Self { client, namespaces, state: RwLock::default(), changes, progress, stop };
+        (Arc::new(caches), receiver)
+    }
+
+    /// Starts a watch for each kind that has none yet.
+    pub fn ensure(self: &Arc<Self>, kinds: impl IntoIterator<Item = TypeRef>) {
+        for kind in kinds {
+            let fresh = {
+                let mut state = self.state.write();
+                let fresh = !state.kinds.contains_key(&kind);
+                state.kinds.entry(kind.clone()).or_default();
+                fresh
+            };
+            if fresh {
+                let caches = self.clone();
+                // Owned by the token: it ends when the operator stops, and its failures are retried inside.
+                tokio::spawn(async move {
+                    let stop = caches.stop.clone();
+                    tokio::select! {
+                        () = stop.cancelled() => {}
+                        () = caches.run(kind) => {}
+                    }
+                });
+            }
+        }
+    }
+
+    /// The kinds of these that are not filled yet; empty when all are.
+    pub fn missing(&self, kinds: &[TypeRef]) -> Vec<TypeRef> {
+        let state = self.state.read();
+        let watches = self.namespaces.len().max(1);
+        kinds
+            .iter()
+            .filter(|kind| {
+                state.kinds.get(*kind).is_none_or(|cache| {
+                    let wanted =
+                        if cache.served.as_ref().is_some_and(|it| it.scope == Scope::Cluster) { 1 } else { watches };
+                    !cache.absent && cache.synced < wanted
+                })
+            })
+            .cloned()
+            .collect()
+    }
+
+    /// Waits until all of these kinds are filled.
+    pub async fn synced(&self, kinds: &[TypeRef]) {
+        let mut progress = self.progress.subscribe();
+        while !self.missing(kinds).is_empty() {
+            if progress.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// What discovery says of a kind that is watched; `None` while it is not served.
+    pub fn served(&self, kind: &TypeRef) -> Option<Served> {
+        self.state.read().kinds.get(kind)?.served.clone()
+    }
+
+    /// Objects that Stepwright made for a primary.
+    pub fn owned(&self, kind: &str, namespace: &str, name: &str) -> BTreeMap<ObjectRef, Owner> {
+        let key = (kind.to_owned(), namespace.to_owned(), name.to_owned());
+        self.state.read().owned.get(&key).cloned().unwrap_or_default()
+    }
+
+    /// Objects on which a field manager of amendments has set fields.
+    pub fn amended(&self, manager: &str) -> BTreeSet<ObjectRef> {
+        self.state.read().amended.get(manager).cloned().unwrap_or_default()
+    }
+
+    /// Every object of a kind.
+    pub fn all(&self, kind: &TypeRef) -> Vec<Arc<DynamicObject>> {
+        self.state.read().kinds.get(kind).map(|cache| cache.objects.values().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Takes in what the API server answered to a write of ours, so that the rest of the pass sees it.
+    pub fn wrote(&self, kind: &TypeRef, mut object: DynamicObject) -> Arc<DynamicObject> {
+        trim(&mut object);
+        let object = Arc::new(object);
+        self.put(kind, &object);
+        object
+    }
+
+    async fn run(self: &Arc<Self>, kind: TypeRef) {
+        let gvk = GroupVersionKind::gvk(kind.group(), kind.version(), &kind.kind);
+        let served = loop {
+            match discovery::pinned_kind(&self.client, &gvk).await {
+                Ok((resource, capabilities)) => {
+                    let scope =
+                        if capabilities.scope == KubeScope::Cluster { Scope::Cluster } else { Scope::Namespaced };
+                    break Served { resource, scope };
+                }
+                Err(error) => {
+                    let absent = matches!(&error, kube::Error::Discovery(_))
+                        || matches!(&error, kube::Error::Api(status) if status.code == 404);
+                    if absent {
+                        warn!(%kind, "the API server does not serve this kind; looking again later");
+                        if let Some(cache) = self.state.write().kinds.get_mut(&kind) {
+                            cache.absent = true;
+                        }
+                        self.progress.send_modify(|count| *count += 1);
+                    } else {
+                        warn!(%kind, error = &error as &dyn std::error::Error, "discovery failed");
+                    }
+                    tokio::time::sleep(ABSENT_RETRY).await;
+                }
+            }
+        };
+        if let Some(cache) = self.state.write().kinds.get_mut(&kind) {
+            cache.served = Some(served.clone());
+            cache.absent = false;
+        }
+        if served.scope == Scope::Cluster || self.namespaces.is_empty() {
+            self.watch(&kind, Api::all_with(self.client.clone(), &served.resource), None).await;
+        } else {
+            let watches = self.namespaces.iter().map(|namespace| {
+                let api = Api::namespaced_with(self.client.clone(), namespace, &served.resource);
+                self.watch(&kind, api, Some(namespace))
+            });
+            futures::future::join_all(watches).await;
+        }
+    }
+
+    async fn watch(&self, kind: &TypeRef, api: Api<DynamicObject>, namespace: Option<&String>) {
+        let mut events = watcher::watcher(api, watcher::Config::default()).default_backoff().boxed();
+        let mut listed: Option<BTreeSet<(String, String)>> = None;
+        let mut first = true;
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(Event::Init) => listed = Some(BTreeSet::new()),
+                Ok(Event::InitApply(object)) => {
+                    if let Some(listed) = &mut listed {
+                        listed.insert(key(&object));
+                    }
+                    self.came(kind, object);
+                }
+                Ok(Event::InitDone) => {
+                    if let Some(listed) = listed.take() {
+                        self.keep_only(kind, namespace, &listed);
+                    }
+                    if first {
+                        first = false;
+                        if let Some(cache) = self.state.write().kinds.get_mut(kind) {
+                            cache.synced += 1;
+                        }
+                        self.progress.send_modify(|count| *count += 1);
+                        debug!(%kind, "cache filled");
+                    }
+                }
+                Ok(Event::Apply(object)) => self.came(kind, object),
+                Ok(Event::Delete(object)) => self.went(kind, object),
+                Err(error) => {
+                    warn!(%kind, error = &error as &dyn std::error::Error, "watch interrupted; it is started again");
+                }
+            }
+        }
+    }
+
+    fn came(&self, kind: &TypeRef, mut object: DynamicObject) {
+        trim(&mut object);
+        let object = Arc::new(object);
+        if self.put(kind, &object) {
+            self.tell(kind, object, false);
+        }
+    }
+
+    fn went(&self, kind: &TypeRef, object: DynamicObject) {
+        let mut state = self.state.write();
+        let removed = state.kinds.get_mut(kind).and_then(|cache| cache.objects.remove(&key(&object)));
+        if let Some(removed) = removed {
+            unindex(&mut state, kind, &removed);
+            drop(state);
+            self.tell(kind, removed, true);
+        }
+    }
+
+    /// After a new list: what is not in it was deleted while nobody watched.
+    fn keep_only(&self, kind: &TypeRef, namespace: Option<&String>, listed: &BTreeSet<(String, String)>) {
+        let mut state = self.state.write();
+        let Some(cache) = state.kinds.get_mut(kind) else { return };
+        let lost: Vec<(String, String)> = cache
+            .objects
+            .keys()
+            .filter(|key| namespace.is_none_or(|namespace| &key.0 == namespace) && !listed.contains(*key))
+            .cloned()
+            .collect();
+        let removed: Vec<_> = lost.iter().filter_map(|key| cache.objects.remove(key)).collect();
+        for object in &removed {
+            unindex(&mut state, kind, object);
+        }
+        drop(state);
+        for object in removed {
+            self.tell(kind, object, true);
+        }
+    }
+
+    /// Puts an object in unless a newer one is there. Says whether it did.
+    fn put(&self, kind: &TypeRef, object: &Arc<DynamicObject>) -> bool {
+        let mut state = self.state.write();
+        let Some(cache) = state.kinds.get_mut(kind) else { return false };
+        let key = key(object);
+        let old = cache.objects.get(&key).cloned();
+        if old.as_deref().is_some_and(|old| is_older_or_same(object, old)) {
+            return false;
+        }
+        cache.objects.insert(key, object.clone());
+        if let Some(old) = old {
+            unindex(&mut state, kind, &old);
+        }
+        index(&mut state, kind, object);
+        true
+    }
+
+    fn tell(&self, kind: &TypeRef, object: Arc<DynamicObject>, gone: bool) {
+        // Nobody listens any more only when the operator is stopping.
+        let _ = self.changes.send(Change { kind: kind.clone(), object, gone });
+    }
+}
+
+impl Reader for Caches {
+    fn get(&self, kind: &TypeRef, namespace: &str, name: &str) -> Option<Arc<DynamicObject>> {
+        let state = self.state.read();
+        state.kinds.get(kind)?.objects.get(&(namespace.to_owned(), name.to_owned())).cloned()
+    }
+
+    fn list(&self, kind: &TypeRef, namespace: &str) -> Vec<Arc<DynamicObject>> {
+        let state = self.state.read();
+        let Some(cache) = state.kinds.get(kind) else { return Vec::new() };
+        let start = (namespace.to_owned(), String::new());
+        cache
+            .objects
+            .range(start..)
+            .take_while(|((home, _), _)| home == namespace)
+            .map(|(_, object)| object.clone())
+            .collect()
+    }
+}
+
+fn key(object: &DynamicObject) -> (String, String) {
+    (object.namespace().unwrap_or_default(), object.name_any())
+}
+
+/// Resource versions are numbers that grow (Kubernetes API concepts, "Resource versions"); where one is not, the newcomer wins.
+/// An object made again under the same name is a newer one whatever its number.
+fn is_older_or_same(new: &DynamicObject, old: &DynamicObject) -> bool {
+    let number =
+        |object: &DynamicObject| object.metadata.resource_version.as_deref().and_then(|it| it.parse::<u64>().ok());
+    match (number(new), number(old)) {
+        (Some(new), Some(old)) => new <= old,
+        _ => new.metadata.resource_version == old.metadata.resource_version,
+    }
+}
+
+fn trim(object: &mut DynamicObject) {
+    if let Some(entries) = &mut object.metadata.managed_fields {
+        entries.retain(|entry| {
+            entry.manager.as_deref().is_some_and(|it| it == MANAGER || it.starts_with(&format!("{MANAGER}/")))
+        });
+    }
+    if let Some(annotations) = &mut object.metadata.annotations {
+        annotations.remove(LAST_APPLIED);
+    }
+}
+
+fn reference(kind: &TypeRef, object: &DynamicObject) -> ObjectRef {
+    ObjectRef {
+        api_version: kind.api_version.clone(),
+        kind: kind.kind.clone(),
+        namespace: object.namespace(),
+        name: object.name_any(),
+    }
+}
+
+/// Who made an object, if Stepwright did.
+pub fn owner_of(object: &DynamicObject) -> Option<Owner> {
+    Owner::parse(object.metadata.annotations.as_ref()?.get(OWNER_ANNOTATION)?)
+}
+
+/// Managers of amendments are `stepwright/<step>/<primary>`: two slashes.
+fn amenders(object: &DynamicObject) -> impl Iterator<Item = String> {
+    let entries = object.metadata.managed_fields.clone().unwrap_or_default();
+    entries.into_iter().filter_map(|entry| entry.manager).filter(|manager| manager.matches('/').count() == 2)
+}
+
+fn index(state: &mut State, kind: &TypeRef, object: &DynamicObject) {
+    if let Some(owner) = owner_of(object) {
+        let key = (owner.kind.clone(), owner.namespace.clone(), owner.name.clone());
+        state.owned.entry(key).or_default().insert(reference(kind, object), owner);
+    }
+    for manager in amenders(object) {
+        state.amended.entry(manager).or_default().insert(reference(kind, object));
+    }
+}
+
+fn unindex(state: &mut State, kind: &TypeRef, object: &DynamicObject) {
+    let id = reference(kind, object);
+    if let Some(owner) = owner_of(object) {
+        let key = (owner.kind, owner.namespace, owner.name);
+        if let Some(made) = state.owned.get_mut(&key) {
+            made.remove(&id);
+            if made.is_empty() {
+                state.owned.remove(&key);
+            }
+        }
+    }
+    for manager in amenders(object) {
+        if let Some(objects) = state.amended.get_mut(&manager) {
+            objects.remove(&id);
+            if objects.is_empty() {
+                state.amended.remove(&manager);
+            }
+        }
+    }
+}

@@ -1,0 +1,435 @@
+//! Puts the parts together and keeps them running: caches, router, one queue for each pipeline, leadership.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use futures::{FutureExt, StreamExt};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{ApiResource, DynamicObject};
+use kube::runtime::controller::{Action, Config};
+use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::{applier, watcher};
+use kube::{Client, ResourceExt};
+use rand::Rng;
+use serde_json::Value;
+use stepwright_core::object::{ObjectRef, TypeRef};
+use stepwright_core::pipeline::Pipeline;
+use stepwright_core::secrets::{Fingerprinter, Generate, SecretError};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, error, info, info_span, warn};
+
+use crate::cache::{Caches, Change};
+use crate::error::PassError;
+use crate::lease::Leadership;
+use crate::memory::Memory;
+use crate::metrics::Metrics;
+use crate::pass::{Next, pass};
+use crate::plugin_maps::{Loader, PluginMaps};
+use crate::router::{Queue, Router};
+use crate::slots::Slots;
+use crate::system::{ManagedSystem, Reader};
+
+/// Passes of one kind that run at the same time.
+const CONCURRENCY: u16 = 16;
+const BACKOFF_FLOOR: Duration = Duration::from_millis(200);
+const BACKOFF_CEILING: Duration = Duration::from_secs(60);
+/// How long an answer about a kind's schema is believed.
+const SCHEMA_TTL: Duration = Duration::from_secs(600);
+/// The same for a no: the API server publishes the schema of a new CRD a moment after it serves the kind.
+const SCHEMA_RETRY: Duration = Duration::from_secs(5);
+
+/// What every pass shares.
+pub struct Context {
+    pub client: Client,
+    pub caches: Arc<Caches>,
+    pub slots: Arc<Slots>,
+    pub system: Arc<dyn ManagedSystem>,
+    pub fingerprinter: Arc<Fingerprinter>,
+    pub metrics: Arc<Metrics>,
+    pub(crate) memory: Memory,
+    pub(crate) recorder: Recorder,
+    /// Guest calls that run at the same time: they are pure computation, so no more than there are cores.
+    pub(crate) guest_calls: Semaphore,
+    leads: watch::Receiver<bool>,
+    conditions: parking_lot::Mutex<HashMap<TypeRef, (Instant, bool)>>,
+}
+
+impl Context {
+    /// No effect is carried out by a process that lost the lease.
+    pub(crate) fn check_leader(&self) -> Result<(), PassError> {
+        if *self.leads.borrow() { Ok(()) } else { Err(PassError::NotLeader) }
+    }
+
+    /// Absence must be observed: nothing is decided before every cache that a step looks at is filled.
+    pub(crate) fn check_synced(&self, pipeline: &Pipeline) -> Result<(), PassError> {
+        let mut kinds: Vec<TypeRef> = vec![pipeline.type_ref()];
+        for active in pipeline.steps.iter().filter_map(|step| self.slots.active(step)) {
+            kinds.extend(active.step.observes.iter().map(|it| it.type_ref()));
+            kinds.extend(active.step.writes.iter().cloned());
+        }
+        kinds.extend(self.system.needs());
+        kinds.sort();
+        kinds.dedup();
+        let missing = self.caches.missing(&kinds);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<String> = missing.iter().map(TypeRef::to_string).collect();
+        Err(PassError::NotSynced { missing: names.join(", ") })
+    }
+
+    /// RFC 3339 with whole seconds, UTC, as Kubernetes writes it.
+    pub(crate) fn now(&self) -> String {
+        Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    }
+
+    /// A value of a Secret, as text.
+    pub(crate) fn secret_value(&self, namespace: &str, name: &str, key: &str) -> Result<String, SecretError> {
+        use base64::Engine as _;
+        let missing = || SecretError::Missing { name: name.to_owned(), key: key.to_owned() };
+        let secret = self.caches.get(&TypeRef::new("v1", "Secret"), namespace, name).ok_or_else(missing)?;
+        let encoded =
+            secret.data.get("data").and_then(|data| data.get(key)).and_then(Value::as_str).ok_or_else(missing)?;
+        let bytes = base64::engine::general_purpose::STANDARD.decode(encoded).map_err(|_| missing())?;
+        String::from_utf8(bytes).map_err(|_| missing())
+    }
+
+    pub(crate) fn random_secret(&self, generate: &Generate) -> String {
+        let alphabet = generate.alphabet();
+        let mut random = rand::rng();
+        (0..generate.length())
+            .filter_map(|_| alphabet.get(random.random_range(0..alphabet.len())).map(|byte| char::from(*byte)))
+            .collect()
+    }
+
+    /// A primary's finalizer is off: nothing about it need be remembered.
+    pub(crate) fn released(&self, primary: &DynamicObject) {
+        if let Some(types) = &primary.types {
+            let id = ObjectRef {
+                api_version: types.api_version.clone(),
+                kind: types.kind.clone(),
+                namespace: primary.namespace(),
+                name: primary.name_any(),
+            };
+            self.memory.forget(&id);
+        }
+        self.system.gone(primary);
+    }
+
+    /// Whether the kind's schema has `status.conditions`: the vendor's own CRDs have not, and refuse the field.
+    pub(crate) async fn has_conditions(&self, kind: &TypeRef) -> bool {
+        if let Some((since, known)) = self.conditions.lock().get(kind)
+            && since.elapsed() < if *known { SCHEMA_TTL } else { SCHEMA_RETRY }
+        {
+            return *known;
+        }
+        let path = if kind.group().is_empty() {
+            format!("/openapi/v3/api/{}", kind.version())
+        } else {
+            format!("/openapi/v3/apis/{}/{}", kind.group(), kind.version())
+        };
+        let Ok(request) = http::Request::get(path).body(Vec::new()) else { return false };
+        let known = match self.client.request::<Value>(request).await {
+            Ok(document) => schema_has_conditions(&document, &kind.kind),
+            Err(error) => {
+                warn!(%kind, error = &error as &dyn std::error::Error, "the schema could not be read");
+                return false;
+            }
+        };
+        self.conditions.lock().insert(kind.clone(), (Instant::now(), known));
+        known
+    }
+}
+
+fn schema_has_conditions(document: &Value, kind: &str) -> bool {
+    let schemas = document.pointer("/components/schemas").and_then(Value::as_object);
+    schemas.into_iter().flat_map(serde_json::Map::values).any(|schema| {
+        let kinds = schema.get("x-kubernetes-group-version-kind").and_then(Value::as_array);
+        kinds.into_iter().flatten().any(|it| it.get("kind").and_then(Value::as_str) == Some(kind))
+            && schema.pointer("/properties/status/properties/conditions").is_some()
+    })
+}
+
+/// Everything that the operator is made of, before it runs.
+pub struct Operator {
+    pub client: Client,
+    pub pipelines: Vec<Pipeline>,
+    pub caches: Arc<Caches>,
+    pub changes: mpsc::UnboundedReceiver<Change>,
+    pub slots: Arc<Slots>,
+    pub system: Arc<dyn ManagedSystem>,
+    pub fingerprinter: Arc<Fingerprinter>,
+    pub metrics: Arc<Metrics>,
+    pub leadership: Leadership,
+    /// The operator's own namespace: where plugins are looked for.
+    pub namespace: String,
+    /// The name of this process in Events.
+    pub identity: String,
+    pub loader: Loader,
+    pub ready: Arc<AtomicBool>,
+}
+
+impl Operator {
+    /// Runs until stopped. Ends early when leadership is lost or a task of its own ends.
+    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let Self {
+            client,
+            pipelines,
+            caches,
+            mut changes,
+            slots,
+            system,
+            fingerprinter,
+            metrics,
+            leadership,
+            namespace,
+            identity,
+            loader,
+            ready,
+        } = self;
+        let pipelines: Vec<Arc<Pipeline>> = pipelines.into_iter().map(Arc::new).collect();
+        let mut kinds: Vec<TypeRef> = pipelines.iter().map(|it| it.type_ref()).collect();
+        kinds.extend(slots.kinds());
+        kinds.extend(system.needs());
+        caches.ensure(kinds.clone());
+
+        let reporter = Reporter { controller: "stepwright".to_owned(), instance: Some(identity) };
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        let context = Arc::new(Context {
+            client: client.clone(),
+            caches: caches.clone(),
+            slots: slots.clone(),
+            system: system.clone(),
+            fingerprinter,
+            metrics: metrics.clone(),
+            memory: Memory::default(),
+            recorder: Recorder::new(client.clone(), reporter),
+            guest_calls: Semaphore::new(cores),
+            leads: leadership.leads.clone(),
+            conditions: parking_lot::Mutex::default(),
+        });
+        let router = Arc::new(Router {
+            pipelines: pipelines.clone(),
+            queues: parking_lot::RwLock::default(),
+            slots: slots.clone(),
+            caches: caches.clone(),
+            system: system.clone(),
+        });
+
+        let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
+        let stores: Stores = Arc::default();
+        {
+            let (router, stores) = (router.clone(), stores.clone());
+            tasks.spawn(async move {
+                while let Some(change) = changes.recv().await {
+                    remember(&stores, &change);
+                    router.changed(&change);
+                }
+                Ok(())
+            });
+        }
+        {
+            let router = router.clone();
+            let mut facts = system.changes();
+            tasks.spawn(async move {
+                loop {
+                    match facts.recv().await {
+                        Ok(id) => router.facts_changed(&id),
+                        // Too many changes at once: the ones missed are in the next snapshot, and each primary is
+                        // queued once however often it is named.
+                        Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
+                        Err(tokio::sync::broadcast::error::RecvError::Closed) => return Ok(()),
+                    }
+                }
+            });
+        }
+        let maps = PluginMaps {
+            client: client.clone(),
+            namespace,
+            slots: slots.clone(),
+            router: router.clone(),
+            loader,
+            recorder: context.recorder.clone(),
+            metrics: metrics.clone(),
+            leads: leadership.leads.clone(),
+        };
+        tasks.spawn(maps.run());
+
+        caches.synced(&kinds).await;
+        ready.store(true, Ordering::Relaxed);
+        info!("caches filled; waiting to lead");
+
+        let lead = lead(context, router, stores, pipelines, leadership);
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => Ok(()),
+            ended = lead => ended,
+            ended = tasks.join_next() => match ended {
+                Some(Ok(Err(error))) => Err(error),
+                Some(Err(error)) => Err(error.into()),
+                _ => anyhow::bail!("a task of the operator ended by itself"),
+            },
+        }
+    }
+}
+
+type Stores = Arc<parking_lot::Mutex<HashMap<TypeRef, Writer<DynamicObject>>>>;
+
+/// The queue's own view of which primaries exist.
+fn remember(stores: &Stores, change: &Change) {
+    if let Some(writer) = stores.lock().get_mut(&change.kind) {
+        let object = change.object.as_ref().clone();
+        let event = if change.gone { watcher::Event::Delete(object) } else { watcher::Event::Apply(object) };
+        writer.apply_watcher_event(&event);
+    }
+}
+
+async fn lead(
+    context: Arc<Context>,
+    router: Arc<Router>,
+    stores: Stores,
+    pipelines: Vec<Arc<Pipeline>>,
+    mut leadership: Leadership,
+) -> anyhow::Result<()> {
+    leadership.leads.wait_for(|leads| *leads).await?;
+    info!("leading");
+    let mut queues: JoinSet<()> = JoinSet::new();
+    for pipeline in pipelines {
+        queues.spawn(reconcile_kind(context.clone(), router.clone(), stores.clone(), pipeline));
+    }
+    let lost = leadership.leads.wait_for(|leads| !*leads);
+    tokio::select! {
+        _ = lost => anyhow::bail!("the lease was lost; starting over as one that stands by"),
+        ended = queues.join_next() => match ended {
+            Some(Err(error)) => Err(error.into()),
+            _ => anyhow::bail!("a queue ended by itself"),
+        },
+    }
+}
+
+/// Reconciles the primaries of one pipeline for as long as the process leads.
+async fn reconcile_kind(context: Arc<Context>, router: Arc<Router>, stores: Stores, pipeline: Arc<Pipeline>) {
+    let kind = pipeline.type_ref();
+    // The kind may not be served yet: its CRD comes when it comes.
+    context.caches.synced(std::slice::from_ref(&kind)).await;
+    let resource: ApiResource = loop {
+        if let Some(served) = context.caches.served(&kind) {
+            break served.resource;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    };
+    let mut writer = Writer::new(resource.clone());
+    let store = writer.as_reader();
+    writer.apply_watcher_event(&watcher::Event::Init);
+    for object in context.caches.all(&kind) {
+        writer.apply_watcher_event(&watcher::Event::InitApply(object.as_ref().clone()));
+    }
+    writer.apply_watcher_event(&watcher::Event::InitDone);
+    stores.lock().insert(kind.clone(), writer);
+    let (sender, queue) = futures::channel::mpsc::unbounded();
+    router.queues.write().insert(kind.clone(), Queue { kind: kind.clone(), resource, sender });
+    router.swapped(&pipeline.steps);
+
+    let shared = Arc::new((context, pipeline));
+    let config = Config::default().concurrency(CONCURRENCY);
+    let queue = queue.map(Ok::<_, std::convert::Infallible>);
+    applier(|object, shared| reconcile(object, shared).boxed(), again_after_error, shared, store, queue, config)
+        .for_each(|_| async {})
+        .await;
+}
+
+type Shared = Arc<(Arc<Context>, Arc<Pipeline>)>;
+
+async fn reconcile(object: Arc<DynamicObject>, shared: Shared) -> Result<Action, PassError> {
+    let (context, pipeline) = shared.as_ref();
+    let namespace = object.namespace().unwrap_or_default();
+    let name = object.name_any();
+    let span = info_span!("pass", kind = %pipeline.kind, namespace = %namespace, name = %name);
+    let started = Instant::now();
+    let result = pass(context, pipeline, &namespace, &name).instrument(span.clone()).await;
+    let outcome = match &result {
+        Ok(Next::AwaitChange) => "settled",
+        Ok(Next::After(_)) => "again",
+        Err(error) => error.reason(),
+    };
+    context.metrics.pass(&pipeline.kind, outcome, started.elapsed());
+    let id = id_of(pipeline, &object);
+    match result {
+        Ok(next) => {
+            context.memory.succeeded(&id);
+            Ok(match next {
+                Next::AwaitChange => Action::await_change(),
+                Next::After(delay) => Action::requeue(delay),
+            })
+        }
+        Err(error) => {
+            if !error.is_quiet() {
+                let blame = error.blame().as_str();
+                let reason = error.reason();
+                let _entered = span.entered();
+                error!(error = &error as &dyn std::error::Error, reason, blame, "pass failed");
+            }
+            Err(error)
+        }
+    }
+}
+
+fn id_of(pipeline: &Pipeline, object: &DynamicObject) -> ObjectRef {
+    ObjectRef {
+        api_version: pipeline.api_version.clone(),
+        kind: pipeline.kind.clone(),
+        namespace: object.namespace(),
+        name: object.name_any(),
+    }
+}
+
+fn again_after_error(object: Arc<DynamicObject>, error: &PassError, shared: Shared) -> Action {
+    let (context, pipeline) = shared.as_ref();
+    match error {
+        PassError::NotLeader => Action::await_change(),
+        PassError::NotSynced { .. } => Action::requeue(BACKOFF_FLOOR),
+        _ => {
+            let failures = context.memory.failed(&id_of(pipeline, &object));
+            Action::requeue(backoff(failures, rand::rng().random_range(0.8..1.2)))
+        }
+    }
+}
+
+/// Doubles with each failure in a row, up to a ceiling; `jitter` spreads those that failed together.
+fn backoff(failures: u32, jitter: f64) -> Duration {
+    let doubled = BACKOFF_FLOOR.saturating_mul(1 << failures.saturating_sub(1).min(16));
+    doubled.min(BACKOFF_CEILING).mul_f64(jitter)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backoff_doubles_up_to_its_ceiling() {
+        assert_eq!(backoff(1, 1.0), BACKOFF_FLOOR);
+        assert_eq!(backoff(3, 1.0), BACKOFF_FLOOR * 4);
+        assert_eq!(backoff(u32::MAX, 1.0), BACKOFF_CEILING);
+    }
+
+    #[test]
+    fn conditions_are_looked_for_in_the_schema_of_the_kind() {
+        let schema = |with: bool| {
+            let mut status = serde_json::json!({"properties": {}});
+            if with {
+                status["properties"]["conditions"] = serde_json::json!({});
+            }
+            serde_json::json!({"components": {"schemas": {"x": {
+                "x-kubernetes-group-version-kind": [{"group": "g", "version": "v1", "kind": "Thing"}],
+                "properties": {"status": status}}}}})
+        };
+        assert!(schema_has_conditions(&schema(true), "Thing"));
+        assert!(!schema_has_conditions(&schema(false), "Thing"));
+        assert!(!schema_has_conditions(&schema(true), "Other"));
+    }
+}

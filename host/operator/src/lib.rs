@@ -1,0 +1,20 @@
+//! Everything that talks to Kubernetes: watch, observe, dispatch, apply, report.
+//!
+//! A pass over one primary is in `pass`; what a plan may do was decided in `stepwright_core` before anything here acts on
+//! it. This crate knows neither wasmtime (plugins come as `dyn Guest`) nor any kind by name (pipelines are data).
+
+pub mod admin;
+pub mod apply;
+pub mod cache;
+pub mod controller;
+pub mod error;
+pub mod lease;
+mod memory;
+pub mod metrics;
+mod observe;
+mod pass;
+pub mod plugin_maps;
+mod report;
+pub mod router;
+pub mod slots;
+pub mod system;

@@ -1,0 +1,116 @@
+//! What the operator counts. Labels come from small closed sets; names of objects are not labels.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CallLabels {
+    step: String,
+    outcome: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PassLabels {
+    kind: String,
+    outcome: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WriteLabels {
+    kind: String,
+    ok: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SystemLabels {
+    method: String,
+    status: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: String,
+}
+
+/// The operator's metrics, registered.
+pub struct Metrics {
+    registry: Registry,
+    guest_calls: Family<CallLabels, Counter>,
+    guest_seconds: Histogram,
+    passes: Family<PassLabels, Counter>,
+    pass_seconds: Histogram,
+    writes: Family<WriteLabels, Counter>,
+    system_calls: Family<SystemLabels, Counter>,
+    events: Family<ReasonLabels, Counter>,
+    swaps: Family<ReasonLabels, Counter>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("stepwright"),
+            guest_calls: Family::default(),
+            guest_seconds: Histogram::new(exponential_buckets(0.000_05, 2.0, 14)),
+            passes: Family::default(),
+            pass_seconds: Histogram::new(exponential_buckets(0.000_5, 2.0, 16)),
+            writes: Family::default(),
+            system_calls: Family::default(),
+            events: Family::default(),
+            swaps: Family::default(),
+        };
+        let registry = &mut metrics.registry;
+        registry.register("guest_calls", "Calls of plugins by step and outcome", metrics.guest_calls.clone());
+        registry.register("guest_call_seconds", "Time in a plugin, sandbox included", metrics.guest_seconds.clone());
+        registry.register("passes", "Passes by kind and outcome", metrics.passes.clone());
+        registry.register("pass_seconds", "Time of a whole pass", metrics.pass_seconds.clone());
+        registry.register("writes", "Writes to the API server by kind", metrics.writes.clone());
+        registry.register("system_calls", "Planned calls to the managed system", metrics.system_calls.clone());
+        registry.register("events", "Events by reason", metrics.events.clone());
+        registry.register("plugin_swaps", "Plugins taken up, given back or refused", metrics.swaps.clone());
+        metrics
+    }
+}
+
+impl Metrics {
+    pub(crate) fn guest_call(&self, step: &str, outcome: &str, took: Duration) {
+        let labels = CallLabels { step: step.to_owned(), outcome: outcome.to_owned() };
+        self.guest_calls.get_or_create(&labels).inc();
+        self.guest_seconds.observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn pass(&self, kind: &str, outcome: &str, took: Duration) {
+        let labels = PassLabels { kind: kind.to_owned(), outcome: outcome.to_owned() };
+        self.passes.get_or_create(&labels).inc();
+        self.pass_seconds.observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn write(&self, kind: &str, ok: bool) {
+        self.writes.get_or_create(&WriteLabels { kind: kind.to_owned(), ok: ok.to_string() }).inc();
+    }
+
+    pub(crate) fn call(&self, method: &str, status: u16) {
+        let labels = SystemLabels { method: method.to_owned(), status: status.to_string() };
+        self.system_calls.get_or_create(&labels).inc();
+    }
+
+    pub(crate) fn event(&self, reason: &str) {
+        self.events.get_or_create(&ReasonLabels { reason: reason.to_owned() }).inc();
+    }
+
+    pub(crate) fn swap(&self, reason: &str) {
+        self.swaps.get_or_create(&ReasonLabels { reason: reason.to_owned() }).inc();
+    }
+
+    /// All of them in the OpenMetrics text format.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
+        text
+    }
+}

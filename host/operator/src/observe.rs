@@ -1,0 +1,108 @@
+//! From the caches to what a step is given. Asks the API server nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kube::ResourceExt;
+use kube::api::DynamicObject;
+use stepwright_core::manifest::StepManifest;
+use stepwright_core::mask::mask;
+use stepwright_core::object::{Object, ObjectRef, TypeRef};
+use stepwright_core::observation::{Fact, ObjectSet, Observation, Reply};
+use stepwright_core::select::Selection;
+
+use crate::apply::{Primary, whole};
+use crate::controller::Context;
+use crate::system::{Reader, SystemId};
+
+/// What a round of a step is given besides what is in the caches.
+pub(crate) struct Round<'a> {
+    pub number: u32,
+    pub replies: &'a [Reply],
+    pub notes: &'a [(String, String)],
+    pub settings: &'a str,
+    pub now: String,
+}
+
+/// Builds the observation of one round of a step.
+pub(crate) async fn observe(
+    context: &Context,
+    primary: &Primary,
+    step: &StepManifest,
+    system: Option<&SystemId>,
+    round: Round<'_>,
+) -> Observation {
+    let objects = step
+        .observes
+        .iter()
+        .map(|observe| {
+            let kind = observe.type_ref();
+            let found = select(context, primary, &kind, &Selection::resolve(&observe.select, &primary.value));
+            let objects = found.iter().map(|object| masked(context, &kind, object, &observe.fields)).collect();
+            ObjectSet { name: observe.name.clone(), objects }
+        })
+        .collect();
+    let facts = match system {
+        _ if step.facts.is_empty() => Vec::new(),
+        Some(system) => context.system.facts(system, &step.facts).await,
+        None => {
+            let unknown = "the managed system of this object is not known".to_owned();
+            step.facts.iter().map(|name| Fact { name: name.clone(), value: Err(unknown.clone()) }).collect()
+        }
+    };
+    Observation {
+        step: step.name.clone(),
+        primary: Object { id: primary.id.clone(), body: mask(&primary.value, &step.primary).to_string() },
+        deleting: primary.deleting(),
+        objects,
+        facts,
+        replies: round.replies.to_vec(),
+        notes: round.notes.to_vec(),
+        settings: round.settings.to_owned(),
+        round: round.number,
+        now: round.now,
+    }
+}
+
+fn select(context: &Context, primary: &Primary, kind: &TypeRef, selection: &Selection) -> Vec<Arc<DynamicObject>> {
+    let namespace = primary.namespace();
+    match selection {
+        Selection::Owned => context
+            .caches
+            .owned(&primary.id.kind, namespace, &primary.id.name)
+            .into_keys()
+            .filter(|id| TypeRef::from(id) == *kind)
+            .filter_map(|id| context.caches.get(kind, id.namespace.as_deref().unwrap_or_default(), &id.name))
+            .collect(),
+        Selection::Names(names) => {
+            let unique: std::collections::BTreeSet<&String> = names.iter().collect();
+            unique.into_iter().filter_map(|name| context.caches.get(kind, namespace, name)).collect()
+        }
+        Selection::Labels(_) => {
+            let none = BTreeMap::new();
+            context
+                .caches
+                .list(kind, namespace)
+                .into_iter()
+                .filter(|object| {
+                    let labels = object.metadata.labels.as_ref().unwrap_or(&none);
+                    selection.matches(&object.name_any(), Some(labels))
+                })
+                .collect()
+        }
+    }
+}
+
+fn masked(context: &Context, kind: &TypeRef, object: &DynamicObject, fields: &[String]) -> Object {
+    let mut value = whole(object);
+    if kind.kind == "Secret" && kind.api_version == "v1" {
+        context.fingerprinter.fingerprint_secret_object(&mut value);
+    }
+    let id = ObjectRef {
+        api_version: kind.api_version.clone(),
+        kind: kind.kind.clone(),
+        namespace: object.namespace(),
+        name: object.name_any(),
+    };
+    Object { id, body: mask(&value, fields).to_string() }
+}

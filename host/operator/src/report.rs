@@ -1,0 +1,204 @@
+//! Tells people: conditions, Events, the vendor's words for an invalid spec. Writes only what changed.
+
+use kube::Resource;
+use kube::runtime::events::{Event, EventType};
+use serde_json::{Value, json};
+use stepwright_core::compare::{owned_fields, project};
+use stepwright_core::conditions::{Condition, reason_word, types, upsert};
+use stepwright_core::object::ObjectRef;
+use stepwright_core::pipeline::Pipeline;
+use stepwright_core::plan::{self, Severity};
+use tracing::{debug, warn};
+
+use crate::apply::{self, MANAGER, Primary};
+use crate::controller::Context;
+use crate::error::PassError;
+use crate::pass::Outcome;
+
+/// A message in a condition or Event is cut here, as the API server would refuse more.
+const MAX_MESSAGE: usize = 1_000;
+
+/// The pass reached its end: conditions, and the status of an invalid spec.
+pub(crate) async fn passed(
+    context: &Context,
+    pipeline: &Pipeline,
+    mut primary: Primary,
+    outcome: &Outcome,
+    writes: &mut u32,
+) -> Result<(), PassError> {
+    let generation = primary.object.metadata.generation.unwrap_or_default();
+    let now = context.now();
+    let mut all = conditions(&primary);
+    let before = all.clone();
+    let mut set = |type_: &str, status: bool, reason: &str, message: &str| {
+        upsert(&mut all, Condition::new(type_, status, reason, &cut(message), generation, &now));
+    };
+    if let Some((step, violations)) = &outcome.invalid {
+        let texts: Vec<String> = violations.iter().map(|it| format!("{}: {}", it.field, it.message)).collect();
+        let message = texts.join("; ");
+        set(types::READY, false, "InvalidConfiguration", &message);
+        set(types::PROGRESSING, false, "InvalidConfiguration", "waiting for a change of the spec");
+        let news = !before.iter().any(|it| it.reason == "InvalidConfiguration" && it.message == cut(&message));
+        if news {
+            publish(context, &primary, EventType::Warning, "InvalidConfiguration", &message).await;
+        }
+        if let Some(words) = &pipeline.invalid_status {
+            primary = invalid_status(context, primary, step, words, writes).await?;
+        }
+    } else if let Some((step, wait)) = &outcome.waiting {
+        let reason = reason_word(&wait.reason, 6);
+        set(types::READY, false, &reason, &wait.reason);
+        set(types::PROGRESSING, true, &reason, &format!("step {step}: {}", wait.reason));
+        set(types::DEGRADED, false, "AsExpected", "");
+    } else {
+        set(types::READY, true, "Reconciled", "every step reached what it wants");
+        set(types::PROGRESSING, false, "Reconciled", "");
+        set(types::DEGRADED, false, "AsExpected", "");
+    }
+    let unsupported = unsupported(&outcome.notes);
+    if unsupported.is_empty() {
+        set(types::FIELDS_SUPPORTED, true, "AllFieldsSupported", "");
+    } else {
+        set(types::FIELDS_SUPPORTED, false, "UnsupportedFields", &unsupported.join("; "));
+    }
+    write_conditions(context, primary, &all, writes).await
+}
+
+/// The pass failed: condition and Event, each best effort, since the first error is what counts.
+pub(crate) async fn failed(context: &Context, primary: Primary, error: &PassError) {
+    let generation = primary.object.metadata.generation.unwrap_or_default();
+    let message = cut(&error.chain());
+    let mut all = conditions(&primary);
+    let news = !all.iter().any(|it| it.type_ == types::DEGRADED && it.status == "True" && it.message == message);
+    let now = context.now();
+    upsert(&mut all, Condition::new(types::DEGRADED, true, error.reason(), &message, generation, &now));
+    upsert(&mut all, Condition::new(types::READY, false, error.reason(), &message, generation, &now));
+    if news {
+        publish(context, &primary, EventType::Warning, error.reason(), &message).await;
+    }
+    let mut writes = 0;
+    if let Err(error) = write_conditions(context, primary, &all, &mut writes).await {
+        debug!(error = &error as &dyn std::error::Error, "the failure could not be written to the status");
+    }
+}
+
+/// Children that were put back.
+pub(crate) async fn drift(context: &Context, primary: &Primary, restored: &[(ObjectRef, String)]) {
+    for (object, field) in restored {
+        let message = if field == "missing" {
+            format!("made {} {} again: it was deleted", object.kind, object.name)
+        } else {
+            format!("put {} {} back: {field} was changed", object.kind, object.name)
+        };
+        publish(context, primary, EventType::Warning, "DriftCorrected", &message).await;
+    }
+}
+
+/// Events that a step planned.
+pub(crate) async fn events(context: &Context, primary: &Primary, events: &[plan::Event]) {
+    for event in events {
+        let severity = match event.severity {
+            Severity::Normal => EventType::Normal,
+            Severity::Warning => EventType::Warning,
+        };
+        publish(context, primary, severity, &event.reason, &event.message).await;
+    }
+}
+
+async fn publish(context: &Context, primary: &Primary, severity: EventType, reason: &str, message: &str) {
+    let event = Event {
+        type_: severity,
+        reason: reason.to_owned(),
+        note: Some(cut(message)),
+        // The recorder counts Events of one reason and action as one and keeps the first text; so texts that differ must
+        // differ in the action.
+        action: reason_word(message, usize::MAX),
+        secondary: None,
+    };
+    let mut reference = primary.object.object_ref(&api_resource(context, primary));
+    reference.api_version = Some(primary.id.api_version.clone());
+    reference.kind = Some(primary.id.kind.clone());
+    context.metrics.event(reason);
+    if let Err(error) = context.recorder.publish(&event, &reference).await {
+        warn!(error = &error as &dyn std::error::Error, reason, "an Event could not be published");
+    }
+}
+
+fn api_resource(context: &Context, primary: &Primary) -> kube::api::ApiResource {
+    context.caches.served(&primary.kind).map_or_else(
+        || {
+            let gvk =
+                kube::core::GroupVersionKind::gvk(primary.kind.group(), primary.kind.version(), &primary.kind.kind);
+            kube::api::ApiResource::from_gvk(&gvk)
+        },
+        |served| served.resource,
+    )
+}
+
+/// The vendor's words for an invalid spec go over what the step said last; the rest of its status stays.
+async fn invalid_status(
+    context: &Context,
+    primary: Primary,
+    step: &str,
+    words: &Value,
+    writes: &mut u32,
+) -> Result<Primary, PassError> {
+    let manager = apply::step_manager(step);
+    let owned = owned_fields(&primary.value, &manager, "status");
+    let kept = if owned.as_object().is_none_or(serde_json::Map::is_empty) {
+        json!({})
+    } else {
+        project(&primary.value, &owned)
+    };
+    let mut status = kept.get("status").cloned().unwrap_or_else(|| json!({}));
+    if let (Some(status), Some(words)) = (status.as_object_mut(), words.as_object()) {
+        status.extend(words.clone());
+    }
+    apply::status(context, primary, &manager, &status, writes).await
+}
+
+async fn write_conditions(
+    context: &Context,
+    primary: Primary,
+    all: &[Condition],
+    writes: &mut u32,
+) -> Result<(), PassError> {
+    if !context.has_conditions(&primary.kind).await {
+        return Ok(());
+    }
+    let status = json!({"conditions": all});
+    apply::status(context, primary, MANAGER, &status, writes).await?;
+    Ok(())
+}
+
+/// The host's conditions as they stand.
+fn conditions(primary: &Primary) -> Vec<Condition> {
+    let own = [types::READY, types::PROGRESSING, types::DEGRADED, types::FIELDS_SUPPORTED];
+    let all: Vec<Condition> = primary
+        .value
+        .pointer("/status/conditions")
+        .and_then(|value| serde_json::from_value(value.clone()).ok())
+        .unwrap_or_default();
+    all.into_iter().filter(|it| own.contains(&it.type_.as_str())).collect()
+}
+
+/// Fields that a step says it does not act on: `{"unsupported": [{"field": …, "reason": …}]}` in its notes.
+fn unsupported(notes: &[(String, String)]) -> Vec<String> {
+    let mut all = Vec::new();
+    for (_, note) in notes {
+        let note: Value = serde_json::from_str(note).unwrap_or_default();
+        for entry in note.get("unsupported").and_then(Value::as_array).into_iter().flatten() {
+            let text = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default();
+            all.push(format!("{}: {}", text("field"), text("reason")));
+        }
+    }
+    all
+}
+
+fn cut(message: &str) -> String {
+    let mut end = message.len().min(MAX_MESSAGE);
+    while !message.is_char_boundary(end) {
+        end -= 1;
+    }
+    message.get(..end).unwrap_or_default().to_owned()
+}

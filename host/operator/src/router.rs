@@ -1,0 +1,120 @@
+//! From a change of any object to the primaries that have to be looked at again.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures::channel::mpsc::UnboundedSender;
+use kube::ResourceExt;
+use kube::api::{ApiResource, DynamicObject};
+use kube::runtime::reflector::ObjectRef as RuntimeRef;
+use stepwright_core::manifest::Select;
+use stepwright_core::object::TypeRef;
+use stepwright_core::pipeline::Pipeline;
+use stepwright_core::select::Selection;
+
+use crate::apply::whole;
+use crate::cache::{Caches, Change, owner_of};
+use crate::slots::Slots;
+use crate::system::{ManagedSystem, Reader, SystemId};
+
+/// Where to send what is to be looked at.
+#[derive(Clone)]
+pub struct Queue {
+    pub kind: TypeRef,
+    pub resource: ApiResource,
+    pub sender: UnboundedSender<RuntimeRef<DynamicObject>>,
+}
+
+/// Knows the pipelines and their queues.
+pub struct Router {
+    pub(crate) pipelines: Vec<Arc<Pipeline>>,
+    pub(crate) queues: parking_lot::RwLock<HashMap<TypeRef, Queue>>,
+    pub(crate) slots: Arc<Slots>,
+    pub(crate) caches: Arc<Caches>,
+    pub(crate) system: Arc<dyn ManagedSystem>,
+}
+
+impl Router {
+    /// Queues whatever a change concerns.
+    pub(crate) fn changed(&self, change: &Change) {
+        let namespace = change.object.namespace().unwrap_or_default();
+        let name = change.object.name_any();
+        let owner = owner_of(&change.object);
+        for pipeline in &self.pipelines {
+            let kind = pipeline.type_ref();
+            if kind == change.kind {
+                self.enqueue(&kind, &namespace, &name);
+            }
+            if let Some(owner) = owner.as_ref().filter(|owner| owner.kind == kind.kind) {
+                self.enqueue(&kind, &owner.namespace, &owner.name);
+            }
+            if self.may_observe(pipeline, &change.kind) {
+                self.observers(pipeline, change, &namespace, &name);
+            }
+        }
+    }
+
+    fn may_observe(&self, pipeline: &Pipeline, kind: &TypeRef) -> bool {
+        pipeline.steps.iter().filter_map(|step| self.slots.active(step)).any(|active| {
+            active.step.observes.iter().any(|it| it.type_ref() == *kind && !matches!(it.select, Select::Owned))
+        })
+    }
+
+    /// Primaries in the object's namespace for which some step's manifest selects it.
+    fn observers(&self, pipeline: &Pipeline, change: &Change, namespace: &str, name: &str) {
+        let kind = pipeline.type_ref();
+        let primaries = self.caches.list(&kind, namespace);
+        if primaries.is_empty() {
+            return;
+        }
+        let selects: Vec<Select> = pipeline
+            .steps
+            .iter()
+            .filter_map(|step| self.slots.active(step))
+            .flat_map(|active| active.step.observes)
+            .filter(|observe| observe.type_ref() == change.kind)
+            .map(|observe| observe.select)
+            .collect();
+        for primary in primaries {
+            let value = whole(&primary);
+            let labels = change.object.metadata.labels.as_ref();
+            if selects.iter().any(|select| Selection::resolve(select, &value).matches(name, labels)) {
+                self.enqueue(&kind, namespace, &primary.name_any());
+            }
+        }
+    }
+
+    /// Something known of a managed system changed: every primary that belongs to it.
+    pub(crate) fn facts_changed(&self, system: &SystemId) {
+        for pipeline in &self.pipelines {
+            let kind = pipeline.type_ref();
+            for primary in self.caches.all(&kind) {
+                if self.system.locate(&primary, self.caches.as_ref()).as_ref() == Some(system) {
+                    self.enqueue(&kind, &primary.namespace().unwrap_or_default(), &primary.name_any());
+                }
+            }
+        }
+    }
+
+    /// The plugins behind these steps were exchanged: every primary whose pipeline has one of them.
+    pub fn swapped(&self, steps: &[String]) {
+        self.caches.ensure(self.slots.kinds());
+        for pipeline in self.pipelines.iter().filter(|it| it.steps.iter().any(|step| steps.contains(step))) {
+            let kind = pipeline.type_ref();
+            for primary in self.caches.all(&kind) {
+                self.enqueue(&kind, &primary.namespace().unwrap_or_default(), &primary.name_any());
+            }
+        }
+    }
+
+    fn enqueue(&self, kind: &TypeRef, namespace: &str, name: &str) {
+        let queues = self.queues.read();
+        let Some(queue) = queues.get(kind) else { return };
+        let mut reference = RuntimeRef::new_with(name, queue.resource.clone());
+        if !namespace.is_empty() {
+            reference = reference.within(namespace);
+        }
+        // The receiver is dropped only when the operator stops.
+        let _ = queue.sender.unbounded_send(reference);
+    }
+}

@@ -1,0 +1,65 @@
+//! The managed system behind a primary, as the rest of the operator sees it: facts to read, calls to make.
+//!
+//! One implementation exists, for Redis Enterprise; this module knows nothing of it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use kube::core::DynamicObject;
+use stepwright_core::object::TypeRef;
+use stepwright_core::observation::{Fact, Reply};
+use tokio::sync::broadcast;
+
+/// One instance of a managed system; for Redis Enterprise, one cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SystemId {
+    pub namespace: String,
+    pub name: String,
+}
+
+impl std::fmt::Display for SystemId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// Reads from the operator's caches. Never asks the API server.
+pub trait Reader: Send + Sync {
+    fn get(&self, kind: &TypeRef, namespace: &str, name: &str) -> Option<Arc<DynamicObject>>;
+    /// Every object of the kind in the namespace.
+    fn list(&self, kind: &TypeRef, namespace: &str) -> Vec<Arc<DynamicObject>>;
+}
+
+/// A call whose secrets are filled in: not to be logged.
+pub struct ResolvedCall {
+    pub id: String,
+    pub target: Option<String>,
+    pub method: String,
+    pub path: String,
+    /// JSON text.
+    pub body: Option<String>,
+}
+
+/// The managed system.
+#[async_trait]
+pub trait ManagedSystem: Send + Sync {
+    /// Kinds that `Reader` must hold for this implementation to work.
+    fn needs(&self) -> Vec<TypeRef>;
+
+    /// Which instance a primary belongs to. `None` while that cannot be told.
+    fn locate(&self, primary: &DynamicObject, reader: &dyn Reader) -> Option<SystemId>;
+
+    /// What is known, one fact for each name asked for and in that order; concurrent askers share one answer.
+    ///
+    /// Values of secrets in it are fingerprints. Not to know is a fact too.
+    async fn facts(&self, system: &SystemId, names: &[String]) -> Vec<Fact>;
+
+    /// Sends one call. What was known of the system counts as stale afterwards.
+    async fn call(&self, system: &SystemId, call: ResolvedCall) -> Reply;
+
+    /// Names the instance each time that something known of it changed.
+    fn changes(&self) -> broadcast::Receiver<SystemId>;
+
+    /// A primary is gone for good. If an instance went with it, forget its connections and what was known of it.
+    fn gone(&self, primary: &DynamicObject);
+}
