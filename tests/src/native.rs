@@ -1,0 +1,123 @@
+//! A plugin that is plain Rust in this process, and a managed system that is a table: the operator can be tested without a
+//! sandbox and without a database.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use kube::ResourceExt;
+use kube::core::DynamicObject;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use stepwright_core::guest::{Digest, Guest, GuestError};
+use stepwright_core::manifest::Manifest;
+use stepwright_core::object::{Object, ObjectRef, TypeRef};
+use stepwright_core::observation::{Fact, Observation, Reply};
+use stepwright_core::plan::{Failure, Plan, Progress, Violation};
+use stepwright_operator::system::{ManagedSystem, Reader, ResolvedCall, SystemId};
+use tokio::sync::broadcast;
+
+type Logic = dyn Fn(&Observation) -> Result<Result<Plan, Failure>, GuestError> + Send + Sync;
+
+/// A plugin made of a closure.
+pub struct Native {
+    digest: Digest,
+    manifest: Manifest,
+    logic: Box<Logic>,
+    asked: Mutex<Vec<Observation>>,
+}
+
+impl Native {
+    /// `version` tells two plugins of one name apart.
+    pub fn new(
+        manifest: Value,
+        version: &str,
+        logic: impl Fn(&Observation) -> Result<Result<Plan, Failure>, GuestError> + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        let digest = Digest::of(format!("{manifest}{version}").as_bytes());
+        let manifest = serde_json::from_value(manifest).expect("a manifest");
+        Arc::new(Self { digest, manifest, logic: Box::new(logic), asked: Mutex::default() })
+    }
+
+    /// What it was asked so far.
+    pub fn asked(&self) -> Vec<Observation> {
+        self.asked.lock().clone()
+    }
+}
+
+impl Guest for Native {
+    fn digest(&self) -> &Digest {
+        &self.digest
+    }
+    fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+    fn validate_settings(&self, _settings: &str) -> Result<Vec<Violation>, GuestError> {
+        Ok(Vec::new())
+    }
+    fn reconcile(&self, observed: &Observation) -> Result<Result<Plan, Failure>, GuestError> {
+        self.asked.lock().push(observed.clone());
+        (self.logic)(observed)
+    }
+}
+
+/// A plan that wants nothing and is done.
+pub fn plan() -> Plan {
+    Plan {
+        desired: vec![],
+        amended: vec![],
+        calls: vec![],
+        status: None,
+        defaults: None,
+        events: vec![],
+        notes: None,
+        progress: Progress::Done,
+    }
+}
+
+/// An object of the core group for a plan.
+pub fn core_object(kind: &str, name: &str, body: Value) -> Object {
+    let id = ObjectRef { api_version: "v1".into(), kind: kind.into(), namespace: None, name: name.into() };
+    Object { id, body: body.to_string() }
+}
+
+/// The primary's body as JSON.
+pub fn primary(observed: &Observation) -> Value {
+    serde_json::from_str(&observed.primary.body).expect("JSON")
+}
+
+/// A managed system that knows what it is told and answers 200 to every call.
+pub struct Table {
+    pub facts: Mutex<BTreeMap<String, Value>>,
+    pub calls: Mutex<Vec<(String, String, Option<String>)>>,
+    changes: broadcast::Sender<SystemId>,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self { facts: Mutex::default(), calls: Mutex::default(), changes: broadcast::channel(16).0 }
+    }
+}
+
+#[async_trait]
+impl ManagedSystem for Table {
+    fn needs(&self) -> Vec<TypeRef> {
+        Vec::new()
+    }
+    fn locate(&self, primary: &DynamicObject, _reader: &dyn Reader) -> Option<SystemId> {
+        Some(SystemId { namespace: primary.namespace()?, name: primary.name_any() })
+    }
+    async fn facts(&self, _system: &SystemId, names: &[String]) -> Vec<Fact> {
+        let facts = self.facts.lock();
+        let value = |name: &String| facts.get(name).map(Value::to_string).ok_or_else(|| "not known".to_owned());
+        names.iter().map(|name| Fact { name: name.clone(), value: value(name) }).collect()
+    }
+    async fn call(&self, _system: &SystemId, call: ResolvedCall) -> Reply {
+        self.calls.lock().push((call.method, call.path, call.body));
+        Reply { id: call.id, status: 200, body: json!({"uid": 1}).to_string() }
+    }
+    fn changes(&self) -> broadcast::Receiver<SystemId> {
+        self.changes.subscribe()
+    }
+    fn gone(&self, _primary: &DynamicObject) {}
+}
