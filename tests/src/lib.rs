@@ -6,3 +6,4 @@
 pub mod api_server;
 pub mod native;
 pub mod wait;
+pub mod world;

@@ -54,8 +54,7 @@ impl guest_kit::step::Guest for Component {
             path: format!("/{}", reply.status),
             body: Some(reply.body.clone()),
         });
-        let notes: Vec<String> =
-            observed.notes.iter().map(|(step, note)| format!("{}:{note}", quoted(step))).collect();
+        let notes: Vec<String> = observed.notes.iter().map(|(step, note)| format!("{}:{note}", quoted(step))).collect();
         let wait = Wait { reason: format!("round {} at {}", observed.round, observed.now), again_in: Some(1500) };
         Ok(Plan {
             desired,

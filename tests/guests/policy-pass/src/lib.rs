@@ -27,9 +27,7 @@ impl policy::Guest for Component {
         }
         match planned.progress {
             Progress::Blocked(wait) => policy::Verdict::Hold((observed.now, wait.reason)),
-            _ if planned.status.is_some() => {
-                policy::Verdict::Amend(r#"[{"op":"remove","path":"/status"}]"#.to_owned())
-            }
+            _ if planned.status.is_some() => policy::Verdict::Amend(r#"[{"op":"remove","path":"/status"}]"#.to_owned()),
             _ => policy::Verdict::Pass,
         }
     }

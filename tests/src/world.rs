@@ -1,0 +1,296 @@
+//! A whole development cluster with the operator installed from its manifests, and the tools that a user has: kubectl and a
+//! Redis client. Everything ends with the value.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use serde_json::Value;
+use stepwright_dev_cluster::{Cluster, ClusterOptions, loopback, repository};
+
+use crate::wait::until;
+
+/// How long a cluster may take from its manifest to `Running`.
+pub const FORMS: Duration = Duration::from_secs(180);
+/// How long anything else may take.
+pub const SETTLES: Duration = Duration::from_secs(60);
+/// The namespace in which everything happens.
+pub const NAMESPACE: &str = "redis";
+/// The container that holds the operator.
+pub const OPERATOR: &str = "redis-enterprise-operator";
+
+/// A development cluster with the operator in it.
+pub struct World {
+    pub cluster: Cluster,
+}
+
+impl World {
+    /// A fresh cluster, with CRDs and operator installed by `kubectl apply`, and the operator ready.
+    pub async fn start() -> anyhow::Result<Self> {
+        let cluster = Cluster::start(ClusterOptions::default()).await?;
+        let world = Self { cluster };
+        world.kubectl(&["create", "namespace", NAMESPACE])?;
+        world.kubectl(&["config", "set-context", "--current", &format!("--namespace={NAMESPACE}")])?;
+        let deploy = repository().join("deploy");
+        world.kubectl(&["apply", "-f", &deploy.join("bundle.yaml").display().to_string()])?;
+        world.kubectl(&["apply", "-f", &deploy.join("dev").display().to_string()])?;
+        until("the operator", SETTLES, || async {
+            let seen = world.kubectl(&["get", "deployment", OPERATOR, "-o", "jsonpath={.status.readyReplicas}"])?;
+            if seen == "1" { Ok(()) } else { bail!("ready replicas: {seen:?}") }
+        })
+        .await;
+        Ok(world)
+    }
+
+    /// Runs kubectl and returns what it printed; an error holds what it said.
+    pub fn kubectl(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        self.kubectl_with_input(arguments, "")
+    }
+
+    /// The same with standard input.
+    pub fn kubectl_with_input(&self, arguments: &[&str], input: &str) -> anyhow::Result<String> {
+        let mut child = self
+            .command(arguments)?
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("failed to start kubectl")?;
+        if let Some(mut stdin) = child.stdin.take() {
+            stdin.write_all(input.as_bytes())?;
+        }
+        let output = child.wait_with_output()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if !output.status.success() {
+            bail!("kubectl {}: {}{text}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(text)
+    }
+
+    fn command(&self, arguments: &[&str]) -> anyhow::Result<Command> {
+        let mut command = self.cluster.kubectl()?.into_std();
+        command.args(arguments);
+        Ok(command)
+    }
+
+    /// An object as JSON.
+    pub fn get(&self, kind: &str, name: &str) -> anyhow::Result<Value> {
+        Ok(serde_json::from_str(&self.kubectl(&["get", kind, name, "-o", "json"])?)?)
+    }
+
+    /// Objects of a kind by label selector, as JSON.
+    pub fn list(&self, kind: &str, selector: &str) -> anyhow::Result<Vec<Value>> {
+        let text = self.kubectl(&["get", kind, "-l", selector, "-o", "json"])?;
+        let list: Value = serde_json::from_str(&text)?;
+        Ok(list["items"].as_array().cloned().unwrap_or_default())
+    }
+
+    /// Applies the sample cluster and waits until it is `Running`.
+    pub async fn sample_cluster(&self) -> anyhow::Result<()> {
+        self.apply_sample("rec.yaml")?;
+        self.field("rec", "rec", "/status/state", "Running", FORMS).await;
+        Ok(())
+    }
+
+    /// Applies the sample database and waits until it is `active`.
+    pub async fn sample_database(&self) -> anyhow::Result<()> {
+        self.apply_sample("redb.yaml")?;
+        self.field("redb", "mydb", "/status/status", "active", SETTLES).await;
+        Ok(())
+    }
+
+    pub fn apply_sample(&self, file: &str) -> anyhow::Result<String> {
+        let path = repository().join("deploy/samples").join(file);
+        self.kubectl(&["apply", "-f", &path.display().to_string()])
+    }
+
+    /// Waits until a field, by JSON pointer, has a value. Returns the object.
+    pub async fn field(&self, kind: &str, name: &str, pointer: &str, value: &str, within: Duration) -> Value {
+        let what = format!("{kind}/{name} {pointer} = {value}");
+        until(&what, within, || async {
+            let object = self.get(kind, name)?;
+            match object.pointer(pointer) {
+                Some(Value::String(found)) if found == value => Ok(object),
+                Some(found) if found.to_string() == value => Ok(object),
+                _ => bail!("{}", object.get("status").cloned().unwrap_or_default()),
+            }
+        })
+        .await
+    }
+
+    /// Waits until a command of kubectl fails with `NotFound`.
+    pub async fn gone(&self, kind: &str, name: &str) {
+        until(&format!("{kind}/{name} to go"), SETTLES, || async {
+            match self.kubectl(&["get", kind, name]) {
+                Err(error) if error.to_string().contains("NotFound") => Ok(()),
+                other => Err(other),
+            }
+        })
+        .await;
+    }
+
+    /// A decoded value of a Secret.
+    pub fn secret(&self, name: &str, key: &str) -> anyhow::Result<String> {
+        let template = format!("go-template={{{{index .data \"{key}\" | base64decode}}}}");
+        self.kubectl(&["get", "secret", name, "-o", &template])
+    }
+
+    /// `kubectl port-forward`, listening. Ends with the value.
+    pub fn port_forward(&self, target: &str, remote: u16) -> anyhow::Result<Forward> {
+        let mut child = self
+            .command(&["port-forward", target, &format!(":{remote}")])?
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("failed to start kubectl port-forward")?;
+        let stdout = child.stdout.take().context("no output")?;
+        let (sender, lines) = mpsc::channel();
+        // Ends with the pipe, which ends with the process.
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut forward = Forward { child, port: 0 };
+        let line = lines.recv_timeout(Duration::from_secs(20)).context("kubectl port-forward said nothing")?;
+        let port = line.strip_prefix("Forwarding from 127.0.0.1:").and_then(|rest| rest.split(' ').next());
+        forward.port = port.and_then(|port| port.parse().ok()).with_context(|| format!("not a port: {line}"))?;
+        Ok(forward)
+    }
+
+    /// The loopback address on which a pod of the cluster serves.
+    pub fn address(&self, pod: &str) -> anyhow::Result<Ipv4Addr> {
+        let ip = self.kubectl(&["get", "pod", pod, "-o", "jsonpath={.status.podIP}"])?;
+        Ok(loopback(ip.parse().with_context(|| format!("pod {pod} has no address: {ip:?}"))?))
+    }
+
+    /// A request to the cluster's REST API, as its own admin, past the operator. `Err` unless it is answered with 200.
+    pub fn rest(&self, method: &str, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+        let user = self.secret("rec", "username")?;
+        let password = self.secret("rec", "password")?;
+        let mut last = None;
+        for pod in ["rec-0", "rec-1", "rec-2"] {
+            match http(self.address(pod)?, 8080, method, path, Some((&user, &password)), body) {
+                Ok((200, text)) => return Ok(serde_json::from_str(&text).unwrap_or(Value::Null)),
+                // A node that does not lead says so; one of the others will.
+                Ok((307 | 503, _)) => {}
+                Ok((status, text)) => bail!("{method} {path}: {status} {text}"),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| anyhow::anyhow!("no node answered for the cluster")))
+    }
+
+    /// The name of the operator's pod.
+    pub fn operator_pod(&self) -> anyhow::Result<String> {
+        let text = self.kubectl(&[
+            "get",
+            "pods",
+            "-l",
+            "name=redis-enterprise-operator",
+            "--field-selector=status.phase=Running",
+            "-o",
+            "jsonpath={.items[0].metadata.name}",
+        ])?;
+        if text.is_empty() { bail!("the operator has no running pod") } else { Ok(text) }
+    }
+
+    /// Kills the operator's process with SIGKILL; the node agent starts it again as a kubelet would.
+    pub fn kill_operator(&self) -> anyhow::Result<()> {
+        self.cluster.kill_container(NAMESPACE, &self.operator_pod()?, OPERATOR)
+    }
+
+    /// Everything that the operator logged.
+    pub fn operator_log(&self) -> String {
+        self.operator_pod()
+            .and_then(|pod| Ok(std::fs::read_to_string(self.cluster.container_log(NAMESPACE, &pod, OPERATOR))?))
+            .unwrap_or_else(|error| format!("no log: {error:#}"))
+    }
+
+    /// A number of the API server's metrics: the sum over series of this name whose labels pass.
+    pub fn api_server_metric(&self, name: &str, passes: impl Fn(&str) -> bool) -> anyhow::Result<f64> {
+        let text = self.kubectl(&["get", "--raw", "/metrics"])?;
+        let series = text.lines().filter(|line| line.starts_with(name) && passes(line));
+        Ok(series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+    }
+}
+
+/// A port that kubectl forwards.
+pub struct Forward {
+    child: Child,
+    pub port: u16,
+}
+
+impl Drop for Forward {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs `redis-cli` against a port on 127.0.0.1 and returns what it printed.
+pub fn redis(port: u16, password: &str, arguments: &[&str]) -> anyhow::Result<String> {
+    let mut command = Command::new("redis-cli");
+    command.args(["-h", "127.0.0.1", "-p", &port.to_string(), "--no-auth-warning"]);
+    if !password.is_empty() {
+        command.env("REDISCLI_AUTH", password);
+    }
+    let output = command.args(arguments).output().context("failed to run redis-cli; is redis-tools installed?")?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+}
+
+/// A small HTTP client: one request, one answer, no redirects. Status and body.
+pub fn http(
+    address: Ipv4Addr,
+    port: u16,
+    method: &str,
+    path: &str,
+    login: Option<(&str, &str)>,
+    body: Option<&Value>,
+) -> anyhow::Result<(u16, String)> {
+    use base64::Engine as _;
+    let mut stream = TcpStream::connect((address, port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    let body = body.map(Value::to_string).unwrap_or_default();
+    let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
+    if let Some((user, password)) = login {
+        let token = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
+        head.push_str(&format!("Authorization: Basic {token}\r\n"));
+    }
+    if !body.is_empty() {
+        head.push_str(&format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()));
+    }
+    stream.write_all(format!("{head}\r\n{body}").as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("an answer that is no HTTP")?;
+    let status = head.split(' ').nth(1).and_then(|it| it.parse().ok()).context("an answer without a status")?;
+    let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+    Ok((status, if chunked { unchunk(body) } else { body.to_owned() }))
+}
+
+fn unchunk(mut rest: &str) -> String {
+    let mut out = String::new();
+    while let Some((size, after)) = rest.split_once("\r\n") {
+        let size = usize::from_str_radix(size.trim(), 16).unwrap_or(0);
+        if size == 0 || after.len() < size {
+            break;
+        }
+        out.push_str(&after[..size]);
+        rest = after[size..].trim_start_matches("\r\n");
+    }
+    out
+}
+
+/// How long something took.
+pub async fn timed<T>(work: impl Future<Output = T>) -> (Duration, T) {
+    let start = Instant::now();
+    let value = work.await;
+    (start.elapsed(), value)
+}

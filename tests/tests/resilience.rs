@@ -1,0 +1,150 @@
+//! One cluster, disturbed: drift, settings that are nobody's, rest, a second cluster, plugins that misbehave.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use stepwright_tests::wait::until;
+use stepwright_tests::world::{FORMS, SETTLES, World};
+
+/// What is deleted or changed is put right within this.
+const PUT_RIGHT: Duration = Duration::from_secs(2);
+/// How long the cluster is watched at rest.
+const REST: Duration = Duration::from_secs(60);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn resilience() {
+    let world = World::start().await.unwrap();
+    world.sample_cluster().await.unwrap();
+    world.sample_database().await.unwrap();
+    world.kubectl(&["wait", "--for=condition=Ready", "rec/rec", "redb/mydb", "--timeout=60s"]).unwrap();
+
+    drift_is_put_right(&world).await;
+    the_rest_api_is_put_right_where_the_crd_speaks(&world).await;
+    a_second_cluster_is_refused(&world).await;
+    an_invalid_change_leaves_the_cluster_alone(&world).await;
+    misbehaving_plugins_cost_their_own_pass(&world).await;
+    nothing_is_written_at_rest(&world).await;
+    world.cluster.stop().await.unwrap();
+}
+
+async fn drift_is_put_right(world: &World) {
+    world.kubectl(&["scale", "sts", "rec", "--replicas=5"]).unwrap();
+    within("the scale", || async {
+        let replicas = world.kubectl(&["get", "sts", "rec", "-o", "jsonpath={.spec.replicas}"])?;
+        if replicas == "3" { Ok(()) } else { anyhow::bail!("{replicas} replicas") }
+    })
+    .await;
+    for (kind, name) in [("service", "rec-ui"), ("service", "mydb"), ("poddisruptionbudget", "rec"), ("role", "rec")] {
+        let uid = world.get(kind, name).unwrap()["metadata"]["uid"].clone();
+        world.kubectl(&["delete", kind, name, "--wait=false"]).unwrap();
+        within(name, || async {
+            let object = world.get(kind, name)?;
+            if object["metadata"]["uid"] == uid { anyhow::bail!("still the old one") } else { Ok(()) }
+        })
+        .await;
+    }
+    until("Events of drift", SETTLES, || async {
+        let events = world.kubectl(&["get", "events", "--field-selector=reason=DriftCorrected"]).unwrap();
+        if events.contains("rec-ui") && events.contains("spec.replicas") { Ok(()) } else { Err(events) }
+    })
+    .await;
+}
+
+/// Waits with the deadline of the issue: the state must be right two seconds after it was disturbed.
+async fn within<F>(what: &str, look: impl FnMut() -> F)
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let start = Instant::now();
+    // The deadline is checked on what was measured: kubectl itself takes a tenth of a second.
+    until(what, PUT_RIGHT, look).await;
+    assert!(start.elapsed() < PUT_RIGHT + Duration::from_millis(500), "{what} took {:?}", start.elapsed());
+}
+
+async fn the_rest_api_is_put_right_where_the_crd_speaks(world: &World) {
+    world.rest("PUT", "/v1/bdbs/1", Some(&json!({"max_connections": 7}))).unwrap();
+    let settled = || async {
+        let bdb = world.rest("GET", "/v1/bdbs/1", None)?;
+        if bdb["status"] == "active" { Ok(bdb) } else { anyhow::bail!("{}", bdb["status"]) }
+    };
+    until("the database to be active", SETTLES, settled).await;
+    world.rest("PUT", "/v1/bdbs/1", Some(&json!({"memory_size": 536_870_912}))).unwrap();
+    until("the memory to be put back", SETTLES, || async {
+        let bdb = settled().await?;
+        if bdb["memory_size"] == 268_435_456 { Ok(()) } else { anyhow::bail!("{}", bdb["memory_size"]) }
+    })
+    .await;
+    assert_eq!(settled().await.unwrap()["max_connections"], 7, "a setting that the CRD does not define was touched");
+}
+
+async fn a_second_cluster_is_refused(world: &World) {
+    let second = json!({"apiVersion": "app.redislabs.com/v1", "kind": "RedisEnterpriseCluster",
+        "metadata": {"name": "rec2"}, "spec": {"nodes": 3}});
+    world.kubectl_with_input(&["apply", "-f", "-"], &second.to_string()).unwrap();
+    world.field("rec", "rec2", "/status/state", "Invalid", SETTLES).await;
+    let events = world.kubectl(&["get", "events", "--field-selector=involvedObject.name=rec2"]).unwrap();
+    assert!(events.contains("Warning"), "{events}");
+    assert!(world.get("sts", "rec2").is_err());
+    assert_eq!(world.get("rec", "rec").unwrap()["status"]["state"], "Running");
+    world.kubectl(&["delete", "rec", "rec2"]).unwrap();
+}
+
+async fn an_invalid_change_leaves_the_cluster_alone(world: &World) {
+    let refused = world.kubectl(&["patch", "rec", "rec", "--type=merge", "-p", r#"{"spec":{"nodes":4}}"#]).unwrap_err();
+    assert!(refused.to_string().contains("odd"), "{refused}");
+    let illegal = json!({"apiVersion": "app.redislabs.com/v1alpha1", "kind": "RedisEnterpriseDatabase",
+        "metadata": {"name": "bad"}, "spec": {"evictionPolicy": "illegal"}});
+    let refused = world.kubectl_with_input(&["apply", "-f", "-"], &illegal.to_string()).unwrap_err();
+    assert!(refused.to_string().contains("allkeys-lru"), "{refused}");
+}
+
+/// Each sinner takes the place of `redb` for a while; the cluster goes on being reconciled meanwhile.
+async fn misbehaving_plugins_cost_their_own_pass(world: &World) {
+    let folder = stepwright_dev_cluster::programs_folder().unwrap().join("../guests");
+    for (sinner, reason) in
+        [("traps", "PluginTrapped"), ("spins", "PluginDeadlineExceeded"), ("eats-memory", "PluginMemoryExceeded")]
+    {
+        let file = folder.join(format!("{sinner}.wasm"));
+        world.kubectl(&["create", "configmap", sinner, &format!("--from-file=plugin.wasm={}", file.display())]).unwrap();
+        world.kubectl(&["label", "configmap", sinner, "stepwright.dev/plugin=true"]).unwrap();
+        until(reason, SETTLES, || async {
+            let redb = world.get("redb", "mydb")?;
+            let conditions = redb["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            let degraded = conditions.iter().find(|it| it["type"] == "Degraded");
+            match degraded {
+                Some(it) if it["reason"] == reason && it["status"] == "True" => Ok(()),
+                other => anyhow::bail!("{other:?}"),
+            }
+        })
+        .await;
+        world.kubectl(&["delete", "service", "rec-prom", "--wait=false"]).unwrap();
+        within("rec-prom", || async { world.get("service", "rec-prom").map(drop) }).await;
+        world.kubectl(&["delete", "configmap", sinner]).unwrap();
+        world.kubectl(&["wait", "--for=condition=Ready", "redb/mydb", "--timeout=90s"]).unwrap();
+    }
+}
+
+/// From the API server's own metrics: no write in a minute, but for Leases and what nodes say of themselves.
+async fn nothing_is_written_at_rest(world: &World) {
+    let writes = || {
+        let mutating = ["verb=\"POST\"", "verb=\"PUT\"", "verb=\"PATCH\"", "verb=\"APPLY\"", "verb=\"DELETE\""];
+        let others = ["resource=\"leases\"", "resource=\"nodes\"", "subresource=\"token\"", "resource=\"subjectaccessreviews\"",
+            "resource=\"tokenreviews\"", "resource=\"selfsubjectaccessreviews\"", "subresource=\"portforward\""];
+        world.api_server_metric("apiserver_request_total", |line| {
+            mutating.iter().any(|it| line.contains(it)) && !others.iter().any(|it| line.contains(it))
+        })
+    };
+    world.field("rec", "rec", "/status/state", "Running", FORMS).await;
+    let calm = until("the cluster to come to rest", SETTLES, || async {
+        let before = writes()?;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let after = writes()?;
+        if before == after { Ok(after) } else { anyhow::bail!("{} writes in 5 s", after - before) }
+    })
+    .await;
+    let rest_writes = |world: &World| -> Value { world.rest("GET", "/v1/cluster", None).unwrap_or_default() };
+    let before = rest_writes(world);
+    tokio::time::sleep(REST).await;
+    assert_eq!(writes().unwrap(), calm, "something was written to the API server at rest");
+    assert_eq!(rest_writes(world), before, "something was changed through the REST API at rest");
+}
