@@ -1,0 +1,184 @@
+//! Makes a Redis Enterprise cluster: its objects, its formation node by node, its state.
+//!
+//! The Services that clients use are the `services-rigger` step's; the image comes from the `upgrade` step; databases are
+//! the `redb` step's. One call reads everything once (`seen`), judges the spec (`validate`), decides which node acts next
+//! (`formation`), and says what is so (`state`, `status`).
+
+mod calls;
+mod facts;
+mod formation;
+mod objects;
+mod passthrough;
+mod quantity;
+mod rivals;
+mod seen;
+mod spec;
+mod state;
+mod status;
+mod storage;
+mod unsupported;
+mod validate;
+
+use std::time::Duration;
+
+use stepwright_sdk::{Event, Failure, Manifest, Observation, Plan, Plugin, export_plugin};
+
+use crate::formation::{Next, View};
+use crate::seen::Seen;
+use crate::state::State;
+
+/// The plugin.
+pub struct Rec;
+
+export_plugin!(Rec);
+
+/// How soon to look again while nodes bootstrap: a step takes them seconds.
+const SOON: Duration = Duration::from_secs(1);
+/// How soon to look again when something is wrong that may pass.
+const LATER: Duration = Duration::from_secs(5);
+/// Nodes with less memory do not live (reference, 3.2).
+const MIN_MEMORY: &str = "4Gi";
+
+impl Plugin for Rec {
+    fn manifest() -> Manifest {
+        seen::manifest()
+    }
+
+    fn reconcile(observed: &Observation) -> Result<Plan, Failure> {
+        let seen = Seen::read(observed)?;
+        if observed.deleting {
+            return Ok(delete(&seen));
+        }
+        if let Some(winner) = rivals::winner(&seen) {
+            return Ok(refuse(&seen, winner));
+        }
+        let view = View::of(&seen);
+        validate::check(&seen, &view)?;
+        let unsupported = unsupported::unsupported(observed, &seen)?;
+        let plan = if validate::credentials_lost(&seen, &view) {
+            without_credentials(&seen, &view)
+        } else {
+            run(&seen, &view)
+        };
+        Ok(plan.note(&unsupported::Note { unsupported }))
+    }
+}
+
+/// The ordinary case: objects, calls, and the state that follows.
+fn run(seen: &Seen<'_>, view: &View) -> Plan {
+    let next = view.next();
+    // Calls belong to the first round. The later ones see what came of them: nothing is asked for twice in one pass.
+    let calls = if seen.observed.round == 0 { calls::planned(seen, view, &next) } else { Vec::new() };
+    let (state, missing) = state::of(seen, view, &next);
+    let refused = calls::refused(seen);
+    let waits_for_license = objects::license_source(seen).err();
+    let again = if state == State::Error || refused.is_some() || state == State::Running { LATER } else { SOON };
+    let why = refused.as_ref().map(|refused| refused.message.clone()).or(missing).or(waits_for_license);
+    let plan = why.map_or_else(Plan::done, |why| Plan::waiting(why, again));
+    let plan = objects::desire(plan, seen, view, true).status(&status::full(seen, view, state));
+    if !calls.is_empty() {
+        // This round's status is not written, so what changed is told by the next one; only a retry is news now.
+        return calls.into_iter().fold(failed_nodes(plan, view), Plan::call);
+    }
+    let plan = match (&next, refused) {
+        (_, Some(refused)) => plan.event(Event::warning(refused.reason, refused.message)),
+        (Next::Stuck { reason, message }, None) if state_changes(seen, state) => {
+            plan.event(Event::warning(*reason, message))
+        }
+        _ => plan,
+    };
+    warnings(changed(plan, seen, state), seen)
+}
+
+/// The Secret is gone, the cluster is not. Its password cannot be made again, so nothing is written over it.
+fn without_credentials(seen: &Seen<'_>, view: &View) -> Plan {
+    let name = seen.credentials();
+    let why = format!(
+        "the Secret `{name}` with the cluster's credentials is gone or has no password; re-create it with the keys username and password",
+    );
+    let plan = Plan::waiting(&why, LATER);
+    let plan = objects::desire(plan, seen, view, false).status(&status::full(seen, view, State::Error));
+    let plan =
+        if state_changes(seen, State::Error) { plan.event(Event::warning("CredentialsLost", why)) } else { plan };
+    changed(plan, seen, State::Error)
+}
+
+/// A second cluster in the namespace gets nothing.
+fn refuse(seen: &Seen<'_>, winner: &str) -> Plan {
+    let why = format!(
+        "only one RedisEnterpriseCluster may be in a namespace, and `{winner}` is there already; delete one, or use another namespace",
+    );
+    let plan = Plan::blocked(&why, LATER).status(&status::bare(State::Invalid));
+    if !state_changes(seen, State::Invalid) {
+        return plan;
+    }
+    changed(plan.event(Event::warning("MultipleClustersInNamespace", why)), seen, State::Invalid)
+}
+
+/// The cluster stays whole until its databases are gone; then nothing is wanted, and the host removes what there is.
+fn delete(seen: &Seen<'_>) -> Plan {
+    let (plan, status_event) = if seen.databases.is_empty() {
+        (Plan::done().status(&status::bare(State::Deleting)), None)
+    } else {
+        let why = format!(
+            "Cannot delete REC: RedisEnterpriseDatabases exist: {}; delete them first",
+            seen.databases.join(", ")
+        );
+        let view = View::of(seen);
+        let with_secret = !validate::credentials_lost(seen, &view);
+        let plan = objects::desire(Plan::blocked(&why, LATER), seen, &view, with_secret);
+        (plan.status(&status::full(seen, &view, State::Deleting)), Some(Event::warning("DeletionBlocked", why)))
+    };
+    let plan = match status_event.filter(|_| state_changes(seen, State::Deleting)) {
+        Some(event) => plan.event(event),
+        None => plan,
+    };
+    changed(plan, seen, State::Deleting)
+}
+
+fn state_changes(seen: &Seen<'_>, state: State) -> bool {
+    seen.cluster.status.state != state.as_str()
+}
+
+/// Tells the change of state, if it is one.
+fn changed(plan: Plan, seen: &Seen<'_>, state: State) -> Plan {
+    if !state_changes(seen, state) {
+        return plan;
+    }
+    let before = seen.cluster.status.state.as_str();
+    let before = if before.is_empty() { "None" } else { before };
+    plan.event(Event::normal("StatusChange", format!("{before} -> {}", state.as_str())))
+}
+
+/// Nodes whose bootstrap failed and is tried again now.
+fn failed_nodes(plan: Plan, view: &View) -> Plan {
+    view.nodes.iter().fold(plan, |plan, node| match &node.state {
+        formation::NodeState::Failed { code, message } => {
+            plan.event(Event::warning("BootstrapFailed", format!("{}: {code} {message}", node.pod)))
+        }
+        _ => plan,
+    })
+}
+
+/// Said once, when the resource is new.
+fn warnings(mut plan: Plan, seen: &Seen<'_>) -> Plan {
+    if !seen.cluster.status.state.is_empty() {
+        return plan;
+    }
+    if !seen.cluster.spec.persistent() {
+        plan = plan.event(Event::warning(
+            "PersistenceDisabled",
+            "spec.persistentSpec.enabled is false: a pod that is lost takes its data with it, and there is no recovery",
+        ));
+    }
+    let memory = seen.cluster.spec.resources().0.get("memory").and_then(quantity::Quantity::nano);
+    if memory < quantity::Quantity::new(MIN_MEMORY).nano() {
+        plan = plan.event(Event::warning(
+            "MemoryTooSmall",
+            format!(
+                "spec.redisEnterpriseNodeResources: a node needs {MIN_MEMORY} of memory or its processes are killed"
+            ),
+        ));
+    }
+    plan
+}

@@ -1,0 +1,73 @@
+//! The ConfigMaps: what each pod is asked to do, and the script that says whether a node is healthy.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use serde::Serialize;
+use stepwright_sdk::Plan;
+
+use super::{Metadata, metadata};
+use crate::formation::{NodeState, View};
+use crate::seen::Seen;
+
+/// Key of the script in the health-check ConfigMap, and its file name in the pod.
+pub(super) const READINESS: &str = "readiness.sh";
+
+/// A node that was never part of a cluster has no id file; `rladmin` fails then, but also without quorum.
+const READINESS_SCRIPT: &str = r#"#!/bin/bash
+# Ready is a node that its cluster calls OK.
+if ! nodes="$(rladmin status nodes 2>&1)"; then
+  if [ -e /etc/opt/redislabs/node.id ]; then
+    echo "rladmin status nodes failed: $nodes"
+  else
+    echo "node id file does not exist - pod is not yet bootstrapped"
+  fi
+  exit 1
+fi
+this="$(grep '^\*node:' <<<"$nodes")"
+if [ -z "$this" ]; then
+  echo "node id file does not exist - pod is not yet bootstrapped"
+  exit 1
+fi
+if ! grep -q 'OK[[:space:]]*$' <<<"$this"; then
+  echo "node is not OK: $this"
+  exit 1
+fi
+"#;
+
+#[derive(Serialize)]
+struct ConfigMap<'a> {
+    metadata: Metadata<'a>,
+    data: BTreeMap<&'a str, String>,
+}
+
+pub(super) fn bulletin_board(seen: &Seen<'_>) -> String {
+    format!("{}-bulletin-board", seen.name())
+}
+
+pub(super) fn health_check(seen: &Seen<'_>) -> String {
+    format!("{}-health-check", seen.name())
+}
+
+/// One line for each pod, for people: the operator itself asks the nodes.
+fn tasks(view: &View) -> String {
+    let formed = view.formed();
+    let mut text = String::new();
+    for (ordinal, node) in view.nodes.iter().enumerate() {
+        let task = match node.state {
+            NodeState::Member => "serve",
+            _ if formed || ordinal > 0 => "join",
+            _ => "create",
+        };
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{}: {task}", node.pod);
+    }
+    text
+}
+
+pub(super) fn desire(plan: Plan, seen: &Seen<'_>, view: &View) -> Plan {
+    let board = ConfigMap { metadata: metadata(seen), data: BTreeMap::from([("tasks", tasks(view))]) };
+    let health =
+        ConfigMap { metadata: metadata(seen), data: BTreeMap::from([(READINESS, READINESS_SCRIPT.to_owned())]) };
+    plan.desire("v1", "ConfigMap", bulletin_board(seen), &board).desire("v1", "ConfigMap", health_check(seen), &health)
+}

@@ -1,0 +1,87 @@
+//! The StatefulSet. Its pods start in parallel; which of them forms the cluster is decided elsewhere.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use stepwright_sdk::Plan;
+
+use super::{LabelSelector, STORAGE, WithSpec, metadata, network, pod, selector};
+use crate::quantity::Quantity;
+use crate::seen::Seen;
+use crate::storage;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StatefulSetSpec<'a> {
+    replicas: u32,
+    service_name: String,
+    pod_management_policy: &'a str,
+    update_strategy: UpdateStrategy,
+    selector: LabelSelector<'a>,
+    template: pod::Template<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    volume_claim_templates: Option<[Claim<'a>; 1]>,
+}
+
+#[derive(Serialize)]
+struct UpdateStrategy {
+    r#type: &'static str,
+}
+
+/// Defaults are written out, because the list is replaced as a whole and may not change.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Claim<'a> {
+    api_version: &'a str,
+    kind: &'a str,
+    metadata: ClaimName<'a>,
+    spec: ClaimSpec<'a>,
+}
+
+#[derive(Serialize)]
+struct ClaimName<'a> {
+    name: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ClaimSpec<'a> {
+    access_modes: [&'a str; 1],
+    resources: ClaimResources,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    storage_class_name: Option<&'a str>,
+    volume_mode: &'a str,
+}
+
+#[derive(Serialize)]
+struct ClaimResources {
+    requests: BTreeMap<&'static str, Quantity>,
+}
+
+pub(super) fn desire(plan: Plan, seen: &Seen<'_>) -> Plan {
+    let spec = &seen.cluster.spec;
+    let claim = spec.persistent().then(|| Claim {
+        api_version: "v1",
+        kind: "PersistentVolumeClaim",
+        metadata: ClaimName { name: STORAGE },
+        spec: ClaimSpec {
+            access_modes: ["ReadWriteOnce"],
+            resources: ClaimResources { requests: BTreeMap::from([("storage", storage::size(seen))]) },
+            storage_class_name: spec.persistent_spec.storage_class_name.as_deref(),
+            volume_mode: "Filesystem",
+        },
+    });
+    let body = WithSpec {
+        metadata: metadata(seen),
+        spec: StatefulSetSpec {
+            replicas: spec.nodes(),
+            service_name: network::headless(seen),
+            pod_management_policy: "Parallel",
+            update_strategy: UpdateStrategy { r#type: "RollingUpdate" },
+            selector: LabelSelector { match_labels: selector(seen) },
+            template: pod::template(seen),
+            volume_claim_templates: claim.map(|claim| [claim]),
+        },
+    };
+    plan.desire("apps/v1", "StatefulSet", seen.name(), &body)
+}

@@ -1,0 +1,305 @@
+//! All that one call looks at, decoded once.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use stepwright_sdk::{Fact, Failure, Manifest, Observation, Observe, Observed, StepManifest};
+
+use crate::facts;
+use crate::quantity::Quantity;
+use crate::spec::{Cluster, Metadata, said};
+
+/// Annotation-free labels that every pod of a cluster has, and that the StatefulSet selects by.
+const POD_LABELS: [(&str, &str); 3] =
+    [("app", "redis-enterprise"), ("redis.io/cluster", "$(metadata.name)"), ("redis.io/role", "node")];
+
+pub(crate) struct Seen<'a> {
+    pub(crate) observed: &'a Observation,
+    pub(crate) cluster: Cluster,
+    pub(crate) image: Image,
+    pub(crate) pods: Vec<Observed<Pod>>,
+    pub(crate) statefulset: Option<Observed<StatefulSet>>,
+    pub(crate) claims: Vec<Observed<Claim>>,
+    pub(crate) secrets: Vec<Observed<Secret>>,
+    pub(crate) rivals: Vec<Observed<Rival>>,
+    /// Names of the databases of this cluster.
+    pub(crate) databases: Vec<String>,
+    pub(crate) bootstrap: Fact<BTreeMap<String, facts::PodBootstrap>>,
+    pub(crate) nodes: Fact<Vec<facts::Node>>,
+    pub(crate) nodes_status: Fact<BTreeMap<String, facts::NodeStatus>>,
+    pub(crate) settings: Fact<facts::ClusterSettings>,
+    pub(crate) license: Fact<facts::License>,
+    pub(crate) modules: Fact<Vec<facts::Module>>,
+}
+
+/// The note of the `upgrade` step.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Image {
+    pub(crate) image: String,
+    pub(crate) pull_policy: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Pod {
+    pub(crate) metadata: Metadata,
+    pub(crate) status: PodStatus,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct PodStatus {
+    #[serde(rename = "podIP")]
+    pub(crate) pod_ip: Option<String>,
+    pub(crate) container_statuses: Vec<ContainerStatus>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct ContainerStatus {
+    pub(crate) state: ContainerState,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct ContainerState {
+    pub(crate) waiting: Option<Waiting>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Waiting {
+    pub(crate) reason: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct StatefulSet {
+    pub(crate) metadata: Generation,
+    pub(crate) spec: StatefulSetSpec,
+    pub(crate) status: StatefulSetStatus,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Generation {
+    pub(crate) generation: i64,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct StatefulSetSpec {
+    pub(crate) volume_claim_templates: Vec<ClaimTemplate>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct ClaimTemplate {
+    pub(crate) spec: ClaimSpec,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct ClaimSpec {
+    pub(crate) storage_class_name: Option<String>,
+    pub(crate) resources: ClaimResources,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct ClaimResources {
+    pub(crate) requests: ClaimRequests,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct ClaimRequests {
+    pub(crate) storage: Option<Quantity>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct StatefulSetStatus {
+    pub(crate) observed_generation: i64,
+    pub(crate) ready_replicas: u32,
+    pub(crate) current_revision: String,
+    pub(crate) update_revision: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Claim {
+    pub(crate) metadata: Metadata,
+    pub(crate) status: ClaimStatus,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct ClaimStatus {
+    pub(crate) phase: String,
+}
+
+/// Values are fingerprints.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Secret {
+    pub(crate) data: BTreeMap<String, String>,
+}
+
+/// Another RedisEnterpriseCluster of the namespace.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Rival {
+    pub(crate) metadata: Metadata,
+    pub(crate) status: RivalStatus,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RivalStatus {
+    pub(crate) state: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Database {
+    spec: DatabaseSpec,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct DatabaseSpec {
+    redis_enterprise_cluster: ClusterName,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ClusterName {
+    name: String,
+}
+
+pub(crate) fn manifest() -> Manifest {
+    let step = StepManifest::new("rec")
+        .primary([
+            "metadata.creationTimestamp",
+            "spec",
+            "status.state",
+            "status.clusterCredentialSecretName",
+            "status.licenseStatus",
+            "status.modules",
+            "status.bundledDatabaseVersions",
+            "status.redisEnterpriseIPFamily",
+        ])
+        .observe(
+            Observe::new("pods", "v1", "Pod").labels(POD_LABELS).fields(["status.podIP", "status.containerStatuses"]),
+        )
+        .observe(Observe::new("statefulsets", "apps/v1", "StatefulSet").names(["$(metadata.name)"]).fields([
+            "spec.volumeClaimTemplates",
+            "status.observedGeneration",
+            "status.readyReplicas",
+            "status.currentRevision",
+            "status.updateRevision",
+        ]))
+        .observe(
+            Observe::new("claims", "v1", "PersistentVolumeClaim")
+                .labels(POD_LABELS)
+                .fields(["metadata.creationTimestamp", "status.phase"]),
+        )
+        .observe(
+            Observe::new("secrets", "v1", "Secret")
+                .names(["$(metadata.name)", "$(spec.clusterCredentialSecretName)", "$(spec.licenseSecretName)"])
+                .fields(["data"]),
+        )
+        .observe(
+            Observe::new("rivals", "app.redislabs.com/v1", "RedisEnterpriseCluster")
+                .all()
+                .fields(["metadata.creationTimestamp", "status.state"]),
+        )
+        .observe(
+            Observe::new("databases", "app.redislabs.com/v1alpha1", "RedisEnterpriseDatabase")
+                .all()
+                .fields(["spec.redisEnterpriseCluster"]),
+        )
+        .facts(["bootstrap", "nodes", "nodes-status", "cluster", "license", "modules"])
+        .writes("v1", "ServiceAccount")
+        .writes("rbac.authorization.k8s.io/v1", "Role")
+        .writes("rbac.authorization.k8s.io/v1", "RoleBinding")
+        .writes("v1", "Secret")
+        .writes("v1", "ConfigMap")
+        .writes("v1", "Service")
+        .writes("policy/v1", "PodDisruptionBudget")
+        .writes("apps/v1", "StatefulSet")
+        .calls([
+            "POST /v1/bootstrap/create_cluster",
+            "POST /v1/bootstrap/join_cluster",
+            "PUT /v1/cluster",
+            "PUT /v1/license",
+        ]);
+    Manifest::new("rec", env!("CARGO_PKG_VERSION"))
+        .description("Makes a Redis Enterprise cluster: its objects, its formation, its state")
+        .step(step)
+}
+
+impl<'a> Seen<'a> {
+    pub(crate) fn read(observed: &'a Observation) -> Result<Self, Failure> {
+        let name = observed.name();
+        let image = observed.note("upgrade")?;
+        let databases: Vec<Observed<Database>> = observed.set("databases")?;
+        let databases = databases
+            .into_iter()
+            // Without a name it is the only cluster of the namespace that is meant.
+            .filter(|database| ["", name].contains(&database.spec.redis_enterprise_cluster.name.as_str()))
+            .map(|database| database.id.name)
+            .collect();
+        let mut rivals: Vec<Observed<Rival>> = observed.set("rivals")?;
+        rivals.retain(|rival| rival.id.name != name);
+        let statefulsets: Vec<Observed<StatefulSet>> = observed.set("statefulsets")?;
+        Ok(Self {
+            observed,
+            cluster: observed.primary()?,
+            image: image.ok_or_else(|| Failure::transient("the step `upgrade` has not said which image to run"))?,
+            pods: observed.set("pods")?,
+            statefulset: statefulsets.into_iter().next(),
+            claims: observed.set("claims")?,
+            secrets: observed.set("secrets")?,
+            rivals,
+            databases,
+            bootstrap: observed.fact("bootstrap"),
+            nodes: observed.fact("nodes"),
+            nodes_status: observed.fact("nodes-status"),
+            settings: observed.fact("cluster"),
+            license: observed.fact("license"),
+            modules: observed.fact("modules"),
+        })
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.observed.name()
+    }
+
+    /// The name of the `ordinal`th pod.
+    pub(crate) fn pod_name(&self, ordinal: u32) -> String {
+        format!("{}-{ordinal}", self.name())
+    }
+
+    /// The cluster's name in Redis Enterprise; it cannot be chosen (reference, 2.3).
+    pub(crate) fn fqdn(&self) -> String {
+        format!("{}.{}.svc.cluster.local", self.name(), self.observed.namespace())
+    }
+
+    /// The Secret with the administrator's name and password.
+    pub(crate) fn credentials(&self) -> &str {
+        said(self.cluster.spec.cluster_credential_secret_name.as_ref()).unwrap_or_else(|| self.name())
+    }
+
+    pub(crate) fn secret(&self, name: &str) -> Option<&Secret> {
+        self.secrets.iter().find(|secret| secret.id.name == name).map(|secret| &secret.value)
+    }
+
+    /// A cluster was formed at some time: remembered in the status, because the nodes may be out of reach now.
+    pub(crate) fn formed_before(&self) -> bool {
+        let last = &self.cluster.status;
+        last.cluster_credential_secret_name.is_some() || last.license_status.is_some()
+    }
+}

@@ -1,0 +1,156 @@
+//! The state of a cluster, and rules of the spec.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests"
+)]
+
+mod world;
+
+use serde_json::{Value, json};
+use stepwright_sdk::Failure;
+use world::{World, answers, says, statefulset};
+
+#[test]
+fn an_unreachable_cluster_is_never_running() {
+    let mut world = World::running();
+    world.facts.clear();
+    assert_eq!(world.state(), "Error");
+    assert!(world.plan()["progress"]["waiting"].to_string().contains("does not answer: not reachable"));
+    world.status["state"] = json!("Initializing");
+    assert_eq!(world.state(), "Initializing", "it never served, so it is a beginning and no error");
+}
+
+#[test]
+fn a_rolling_statefulset_is_a_rolling_update() {
+    let mut world = World::running();
+    let mut set = statefulset(2);
+    set["status"]["updateRevision"] = json!("b");
+    world.statefulset = Some(set);
+    assert_eq!(world.state(), "RunningRollingUpdate");
+    world.status["state"] = json!("RunningRollingUpdate");
+    world.statefulset = Some(statefulset(3));
+    assert_eq!(world.state(), "Running");
+}
+
+#[test]
+fn a_missing_pod_or_an_inactive_node_is_not_running() {
+    let mut world = World::running();
+    world.pods.truncate(2);
+    assert_eq!(world.state(), "Initializing");
+    let mut world = World::running();
+    world.facts = answers(0..2);
+    assert_eq!(world.state(), "Initializing");
+    let mut world = World::running();
+    world.statefulset = Some(statefulset(2));
+    assert_eq!(world.state(), "Initializing");
+}
+
+#[test]
+fn what_is_not_known_now_keeps_its_last_value() {
+    let mut world = World::running();
+    let status = world.plan()["status"].clone();
+    world.status = status.clone();
+    world.facts.clear();
+    let later = world.plan()["status"].clone();
+    for field in ["licenseStatus", "modules", "bundledDatabaseVersions", "redisEnterpriseIPFamily"] {
+        assert_eq!(later[field], status[field], "{field}");
+    }
+}
+
+#[test]
+fn a_version_that_a_node_lacks_is_not_offered() {
+    let mut world = World::running();
+    world.facts[0].1[1]["supported_database_versions"] = json!([{ "db_type": "redis", "version": "7.4.2" }]);
+    assert_eq!(world.plan()["status"]["bundledDatabaseVersions"], json!([]));
+}
+
+#[test]
+fn an_expired_license_is_told() {
+    let mut world = World::running();
+    world.facts[3].1["expired"] = json!(true);
+    assert_eq!(world.plan()["status"]["licenseStatus"]["licenseState"], "Expired");
+}
+
+#[test]
+fn whoever_began_keeps_the_namespace() {
+    let rival = |name: &str, created: &str, state: &str| {
+        let metadata = json!({ "name": name, "creationTimestamp": created });
+        json!({ "kind": "RedisEnterpriseCluster", "metadata": metadata, "status": { "state": state } })
+    };
+    let mut world = World::default();
+    world.rivals = vec![rival("rec", world::BORN, ""), rival("zz", world::BORN, "PendingCreation")];
+    assert_eq!(world.state(), "PendingCreation", "equally old, but first by name");
+    world.rivals = vec![rival("zz", world::BORN, "BootstrappingFirstPod")];
+    assert_eq!(world.state(), "Invalid", "the other has begun");
+    let mut world = World::running();
+    world.rivals = vec![rival("aa", world::BEFORE, "")];
+    assert_eq!(world.state(), "Running", "this one has begun");
+}
+
+#[track_caller]
+fn refused(spec: Value, running: bool, field: &str, words: &str) {
+    let mut world = if running { World::running() } else { World::default() };
+    world.spec = spec;
+    let Err(Failure::Invalid(violations)) = world.run() else { panic!("must be refused") };
+    let found = violations.iter().any(|violation| violation.field == field && violation.message.contains(words));
+    assert!(found, "{violations:?}");
+}
+
+#[test]
+fn broken_rules_are_named() {
+    refused(json!({ "nodes": 4 }), false, "spec.nodes", "odd and at least 3");
+    refused(json!({ "nodes": 1 }), true, "spec.nodes", "odd and at least 3");
+    refused(json!({ "license": "a", "licenseSecretName": "b" }), false, "spec.license", "excludes");
+    let both = json!({ "activeActive": {}, "ingressOrRouteSpec": { "method": "ingress" } });
+    refused(both.clone(), false, "spec.activeActive", "excludes");
+    refused(both, false, "spec.ingressOrRouteSpec.ingressAnnotations", "kubernetes.io/ingress.class");
+    let other = json!({ "clusterCredentialSecretName": "other" });
+    refused(other, true, "spec.clusterCredentialSecretName", "set it back to `rec`");
+    refused(json!({ "persistentSpec": { "enabled": false } }), true, "spec.persistentSpec.enabled", "switched off");
+    let class = json!({ "persistentSpec": { "storageClassName": "new" } });
+    refused(class, true, "spec.persistentSpec.storageClassName", "the default class");
+    let size = |size: &str| json!({ "persistentSpec": { "volumeSize": size } });
+    refused(size("10Gi"), true, "spec.persistentSpec.volumeSize", "cannot shrink");
+    refused(size("40Gi"), true, "spec.persistentSpec.volumeSize", "enablePersistentVolumeResize");
+    refused(size("much"), false, "spec.persistentSpec.volumeSize", "is not a size");
+    let ldap = json!({ "ldap": { "authenticationQuery": { "template": "a" }, "authorizationQuery": {} } });
+    refused(ldap, false, "spec.ldap.authorizationQuery", "exactly one");
+}
+
+#[test]
+fn equal_sizes_in_another_notation_are_no_change() {
+    let mut world = World::running();
+    world.spec = json!({ "persistentSpec": { "volumeSize": "20480Mi" } });
+    assert_eq!(world.state(), "Running");
+}
+
+#[test]
+fn growth_is_reported_as_not_done() {
+    let mut world = World::running();
+    world.spec = json!({ "persistentSpec": { "volumeSize": "40Gi", "enablePersistentVolumeResize": true } });
+    let plan = world.plan();
+    assert_eq!(plan["notes"]["unsupported"][0]["field"], "spec.persistentSpec.volumeSize");
+    assert!(!plan["desired"].to_string().contains("40Gi"));
+}
+
+#[test]
+fn nodes_that_are_members_cannot_be_taken_away_but_scaled_pods_can() {
+    let mut world = World::running();
+    world.pods.push(("rec-3".into(), Some("10.9.0.13".into()), says("idle")));
+    assert_eq!(world.state(), "Running", "a pod of somebody's `kubectl scale` is no member");
+    world.pods[3].2 = says("completed");
+    let Err(Failure::Invalid(violations)) = world.run() else { panic!("must be refused") };
+    assert!(violations[0].message.contains("rec-3 is a member"), "{violations:?}");
+}
+
+#[test]
+fn a_cluster_that_goes_away_is_not_judged() {
+    let mut world = World::running();
+    world.spec = json!({ "nodes": 4 });
+    world.deleting = true;
+    assert_eq!(world.state(), "Deleting");
+}

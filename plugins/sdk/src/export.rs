@@ -1,0 +1,153 @@
+//! The plugin as a component: generated bindings, and the moves between their types and ours. Only built for WebAssembly.
+
+use std::marker::PhantomData;
+use std::sync::Once;
+use std::time::Duration;
+
+use bindings::exports::stepwright::plugin::{plugin, step};
+use bindings::stepwright::plugin::types as wit;
+
+use crate::observation::{Object, ObjectRef, ObjectSet, Observation, RawFact, Reply};
+use crate::plan::{Event, Plan, Progress, Severity, Wait};
+use crate::{Failure, Plugin, Violation};
+
+#[allow(missing_docs, reason = "generated")]
+#[allow(clippy::all, reason = "generated")]
+pub mod bindings {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "step-plugin",
+        pub_export_macro: true,
+        export_macro_name: "export_step_plugin",
+        default_bindings_module: "stepwright_sdk::export::bindings",
+        generate_all,
+    });
+}
+
+/// Exports `P`.
+pub struct Adapter<P>(PhantomData<P>);
+
+impl<P: Plugin> plugin::Guest for Adapter<P> {
+    fn describe() -> String {
+        tell_panics();
+        // A manifest holds strings, numbers and string maps only: it can always be written.
+        serde_json::to_string(&P::manifest()).unwrap_or_default()
+    }
+
+    fn validate_settings(settings: String) -> Vec<wit::Violation> {
+        tell_panics();
+        P::validate_settings(&settings).into_iter().map(violation).collect()
+    }
+}
+
+impl<P: Plugin> step::Guest for Adapter<P> {
+    fn reconcile(observed: wit::Observation) -> Result<wit::Plan, wit::Failure> {
+        tell_panics();
+        crate::run::<P>(&observation(observed)).map(plan).map_err(failure)
+    }
+}
+
+/// Without this a panic reaches the host as a bare trap, its text lost.
+fn tell_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        std::panic::set_hook(Box::new(|panic| crate::log::error(&panic.to_string(), &[])));
+    });
+}
+
+pub(crate) fn log(level: crate::log::Level, message: &str, fields: &[(&str, &str)]) {
+    use bindings::stepwright::plugin::log as host;
+
+    let level = match level {
+        crate::log::Level::Trace => host::Level::Trace,
+        crate::log::Level::Debug => host::Level::Debug,
+        crate::log::Level::Info => host::Level::Info,
+        crate::log::Level::Warn => host::Level::Warn,
+        crate::log::Level::Error => host::Level::Error,
+    };
+    let fields: Vec<_> = fields.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    host::write(level, message, &fields);
+}
+
+fn object(object: wit::Object) -> Object {
+    let wit::ObjectRef { api_version, kind, namespace, name } = object.id;
+    Object { id: ObjectRef { api_version, kind, namespace, name }, body: object.body }
+}
+
+fn object_back(object: Object) -> wit::Object {
+    let ObjectRef { api_version, kind, namespace, name } = object.id;
+    wit::Object { id: wit::ObjectRef { api_version, kind, namespace, name }, body: object.body }
+}
+
+fn observation(observed: wit::Observation) -> Observation {
+    let set =
+        |set: wit::ObjectSet| ObjectSet { name: set.name, objects: set.objects.into_iter().map(object).collect() };
+    Observation {
+        step: observed.step,
+        primary: object(observed.primary),
+        deleting: observed.deleting,
+        objects: observed.objects.into_iter().map(set).collect(),
+        facts: observed.facts.into_iter().map(|fact| RawFact { name: fact.name, value: fact.value }).collect(),
+        replies: observed
+            .replies
+            .into_iter()
+            .map(|reply| Reply { id: reply.id, status: reply.status, body: reply.body })
+            .collect(),
+        notes: observed.notes,
+        settings: observed.settings,
+        round: observed.round,
+        now: observed.now,
+    }
+}
+
+fn plan(plan: Plan) -> wit::Plan {
+    wit::Plan {
+        desired: plan.desired.into_iter().map(object_back).collect(),
+        amended: plan.amended.into_iter().map(object_back).collect(),
+        calls: plan
+            .calls
+            .into_iter()
+            .map(|call| wit::Call {
+                id: call.id,
+                target: call.target,
+                method: call.method,
+                path: call.path,
+                body: call.body,
+            })
+            .collect(),
+        status: plan.status,
+        defaults: plan.defaults,
+        events: plan.events.into_iter().map(event).collect(),
+        notes: plan.notes,
+        progress: match plan.progress {
+            Progress::Done => wit::Progress::Done,
+            Progress::Waiting(wait) => wit::Progress::Waiting(waited(wait)),
+            Progress::Blocked(wait) => wit::Progress::Blocked(waited(wait)),
+        },
+    }
+}
+
+fn event(event: Event) -> wit::Event {
+    let severity = match event.severity {
+        Severity::Normal => wit::Severity::Normal,
+        Severity::Warning => wit::Severity::Warning,
+    };
+    wit::Event { severity, reason: event.reason, message: event.message }
+}
+
+fn waited(wait: Wait) -> wit::Wait {
+    // Longer than 49 days is as good as 49 days.
+    let milliseconds = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+    wit::Wait { reason: wait.reason, again_in: wait.again_in.map(milliseconds) }
+}
+
+fn violation(violation: Violation) -> wit::Violation {
+    wit::Violation { field: violation.field, message: violation.message }
+}
+
+fn failure(failure: Failure) -> wit::Failure {
+    match failure {
+        Failure::Transient(reason) => wit::Failure::Transient(reason),
+        Failure::Invalid(violations) => wit::Failure::Invalid(violations.into_iter().map(violation).collect()),
+    }
+}

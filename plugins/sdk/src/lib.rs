@@ -1,0 +1,56 @@
+//! What the author of a step writes against.
+//!
+//! A step is a pure function from an [`Observation`] to a [`Plan`]. This crate turns the contract's JSON bodies into the
+//! author's own narrow types and back, and exports the step as a WebAssembly component. Natively nothing is exported, so
+//! that the same code runs under plain `cargo test`. There is no business logic here, and nothing that does I/O.
+
+#[cfg(target_family = "wasm")]
+#[doc(hidden)]
+pub mod export;
+mod failure;
+pub mod log;
+mod manifest;
+mod observation;
+mod plan;
+mod secret;
+#[cfg(not(target_family = "wasm"))]
+pub mod testing;
+
+pub use failure::{Failure, Violation};
+pub use manifest::{Limits, Manifest, Observe, Select, StepManifest, TypeRef};
+pub use observation::{Fact, Object, ObjectRef, ObjectSet, Observation, Observed, RawFact, Reply, parse_settings};
+pub use plan::{Call, Event, Plan, Progress, Severity, Wait};
+pub use secret::{SecretValue, generate, plain, secret_ref};
+
+/// A plugin: what it says of itself, and what it does.
+pub trait Plugin {
+    /// What the plugin implements, observes and asks to be allowed.
+    fn manifest() -> Manifest;
+
+    /// Rules that the settings break; `settings` is JSON text, empty when there are none.
+    fn validate_settings(settings: &str) -> Vec<Violation> {
+        let _ = settings;
+        Vec::new()
+    }
+
+    /// The plan for one object. Must depend on nothing but the observation.
+    fn reconcile(observed: &Observation) -> Result<Plan, Failure>;
+}
+
+/// Calls a plugin as the host does: objects without a namespace get the primary's, and a plan with a body that could not
+/// be written as JSON is a failure.
+pub fn run<P: Plugin>(observed: &Observation) -> Result<Plan, Failure> {
+    P::reconcile(observed)?.complete(observed)
+}
+
+/// Exports a [`Plugin`] as a component of the world `step-plugin`. Natively it does nothing.
+#[macro_export]
+macro_rules! export_plugin {
+    ($plugin:ty) => {
+        #[cfg(target_family = "wasm")]
+        const _: () = {
+            type Exported = $crate::export::Adapter<$plugin>;
+    $crate::export::bindings::export_step_plugin!(Exported with_types_in $crate::export::bindings);
+        };
+    };
+}

@@ -1,0 +1,207 @@
+//! What a plugin says of itself. Mirrors the host's type without depending on the host, so that guests stay small;
+//! a test holds the two together.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+/// What `describe` returns.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Manifest {
+    name: String,
+    version: String,
+    description: String,
+    steps: Vec<StepManifest>,
+}
+
+impl Manifest {
+    /// A plugin of this name (lower-case, as in file names) and version.
+    pub fn new(name: &str, version: &str) -> Self {
+        Self { name: name.into(), version: version.into(), description: String::new(), steps: Vec::new() }
+    }
+
+    /// One sentence on what it is for.
+    pub fn description(mut self, text: &str) -> Self {
+        self.description = text.into();
+        self
+    }
+
+    /// Adds a step.
+    pub fn step(mut self, step: StepManifest) -> Self {
+        self.steps.push(step);
+        self
+    }
+
+    /// The steps, in the order in which they were added.
+    pub fn steps(&self) -> &[StepManifest] {
+        &self.steps
+    }
+}
+
+/// One step that the plugin implements.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StepManifest {
+    name: String,
+    primary: Vec<String>,
+    observes: Vec<Observe>,
+    facts: Vec<String>,
+    writes: Vec<TypeRef>,
+    calls: Vec<String>,
+    clock: bool,
+    limits: Limits,
+}
+
+impl StepManifest {
+    /// A step of this name; a pipeline refers to it.
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            primary: Vec::new(),
+            observes: Vec::new(),
+            facts: Vec::new(),
+            writes: Vec::new(),
+            calls: Vec::new(),
+            clock: false,
+            limits: Limits::default(),
+        }
+    }
+
+    /// Fields of the primary that are read: dotted paths such as `spec` or `status.state`.
+    pub fn primary<'a>(mut self, fields: impl IntoIterator<Item = &'a str>) -> Self {
+        self.primary.extend(fields.into_iter().map(str::to_owned));
+        self
+    }
+
+    /// Adds an object set.
+    pub fn observe(mut self, observe: Observe) -> Self {
+        self.observes.push(observe);
+        self
+    }
+
+    /// Facts that are read, by name.
+    pub fn facts<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
+        self.facts.extend(names.into_iter().map(str::to_owned));
+        self
+    }
+
+    /// A kind that the plan may hold in `desired` or `amended`.
+    pub fn writes(mut self, api_version: &str, kind: &str) -> Self {
+        self.writes.push(TypeRef { api_version: api_version.into(), kind: kind.into() });
+        self
+    }
+
+    /// Calls that the plan may hold: `PUT /v1/bdbs/*`; a `*` stands for one path segment.
+    pub fn calls<'a>(mut self, calls: impl IntoIterator<Item = &'a str>) -> Self {
+        self.calls.extend(calls.into_iter().map(str::to_owned));
+        self
+    }
+
+    /// The plan depends on `now`. Without it the time does not decide whether the step is asked again.
+    pub fn clock(mut self) -> Self {
+        self.clock = true;
+        self
+    }
+
+    /// Other limits than the default ones.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// The step's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// An API version and kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TypeRef {
+    /// `v1`, `apps/v1`.
+    pub api_version: String,
+    /// `ConfigMap`.
+    pub kind: String,
+}
+
+/// Which objects of a kind a step sees, under which name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Observe {
+    name: String,
+    api_version: String,
+    kind: String,
+    select: Select,
+    fields: Vec<String>,
+}
+
+/// How objects are chosen. `$(metadata.name)` in a value stands for that field of the primary.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Select {
+    /// Objects that Stepwright made for this primary, whichever step did.
+    Owned,
+    /// Objects of the primary's namespace with all of these labels.
+    Labels(BTreeMap<String, String>),
+    /// Objects of the primary's namespace by name.
+    Names(Vec<String>),
+}
+
+impl Observe {
+    /// An object set of this name. It holds what the primary owns until told otherwise.
+    pub fn new(name: &str, api_version: &str, kind: &str) -> Self {
+        Self {
+            name: name.into(),
+            api_version: api_version.into(),
+            kind: kind.into(),
+            select: Select::Owned,
+            fields: Vec::new(),
+        }
+    }
+
+    /// Objects of the namespace with all of these labels; none: every object of the kind.
+    pub fn labels<'a>(mut self, labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let labels = labels.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        self.select = Select::Labels(labels);
+        self
+    }
+
+    /// Every object of the kind in the namespace.
+    pub fn all(self) -> Self {
+        self.labels([])
+    }
+
+    /// Objects of the namespace by name.
+    pub fn names<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
+        self.select = Select::Names(names.into_iter().map(str::to_owned).collect());
+        self
+    }
+
+    /// Fields that are read: dotted paths.
+    pub fn fields<'a>(mut self, fields: impl IntoIterator<Item = &'a str>) -> Self {
+        self.fields.extend(fields.into_iter().map(str::to_owned));
+        self
+    }
+}
+
+/// What one call of the step may use. The default is the host's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Limits {
+    /// Sum over all linear memories of an instance.
+    pub memory_mib: u32,
+    /// Wall time of one call.
+    pub milliseconds: u32,
+    /// Size of what one call hands back.
+    pub plan_kib: u32,
+    /// Lines that one call may log.
+    pub log_lines: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { memory_mib: 64, milliseconds: 500, plan_kib: 4096, log_lines: 100 }
+    }
+}

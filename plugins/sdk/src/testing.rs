@@ -1,0 +1,191 @@
+//! For tests of plugins: observations said in few words, plans as readable values. Not part of a built plugin.
+
+use serde_json::{Value, json};
+
+use crate::observation::{Object, ObjectRef, ObjectSet, Observation, RawFact, Reply};
+use crate::plan::{Plan, Progress, Wait};
+use crate::{Failure, Plugin, run};
+
+/// An observation under construction.
+#[derive(Debug, Clone)]
+pub struct Given {
+    observation: Observation,
+}
+
+fn text(value: &Value, path: &str) -> Option<String> {
+    value.pointer(path).and_then(Value::as_str).map(str::to_owned)
+}
+
+fn object(value: &Value) -> Object {
+    Object {
+        id: ObjectRef {
+            api_version: text(value, "/apiVersion").unwrap_or_else(|| "v1".to_owned()),
+            kind: text(value, "/kind").unwrap_or_default(),
+            namespace: Some(text(value, "/metadata/namespace").unwrap_or_else(|| "ns".to_owned())),
+            name: text(value, "/metadata/name").unwrap_or_default(),
+        },
+        body: value.to_string(),
+    }
+}
+
+impl Given {
+    /// Plugin `P` is asked about this primary; every object set of its manifest is there and empty, no fact is known.
+    ///
+    /// Identity is read from `apiVersion`, `kind` and `metadata`; the namespace is `ns` where it is not said.
+    pub fn new<P: Plugin>(primary: &Value) -> Self {
+        let manifest = serde_json::to_value(P::manifest()).unwrap_or_default();
+        let names = |path: &str| -> Vec<Value> {
+            manifest.pointer(path).and_then(Value::as_array).cloned().unwrap_or_default()
+        };
+        let objects = names("/steps/0/observes")
+            .iter()
+            .filter_map(|observe| text(observe, "/name"))
+            .map(|name| ObjectSet { name, objects: Vec::new() })
+            .collect();
+        let facts = names("/steps/0/facts")
+            .iter()
+            .filter_map(|name| name.as_str().map(str::to_owned))
+            .map(|name| RawFact { name, value: Err("not reachable".to_owned()) })
+            .collect();
+        let observation = Observation {
+            step: text(&manifest, "/steps/0/name").unwrap_or_default(),
+            primary: object(primary),
+            deleting: primary.pointer("/metadata/deletionTimestamp").is_some(),
+            objects,
+            facts,
+            replies: Vec::new(),
+            notes: Vec::new(),
+            settings: "{}".to_owned(),
+            round: 0,
+            now: "2026-01-01T00:00:00Z".to_owned(),
+        };
+        Self { observation }
+    }
+
+    /// Adds an object to a set.
+    pub fn object(mut self, set: &str, value: &Value) -> Self {
+        match self.observation.objects.iter_mut().find(|known| known.name == set) {
+            Some(known) => known.objects.push(object(value)),
+            None => self.observation.objects.push(ObjectSet { name: set.into(), objects: vec![object(value)] }),
+        }
+        self
+    }
+
+    /// Makes a fact known.
+    pub fn fact(mut self, name: &str, value: &Value) -> Self {
+        self.observation.facts.retain(|fact| fact.name != name);
+        self.observation.facts.push(RawFact { name: name.into(), value: Ok(value.to_string()) });
+        self
+    }
+
+    /// Makes a fact unknown, for this reason.
+    pub fn unknown(mut self, name: &str, reason: &str) -> Self {
+        self.observation.facts.retain(|fact| fact.name != name);
+        self.observation.facts.push(RawFact { name: name.into(), value: Err(reason.into()) });
+        self
+    }
+
+    /// Adds a reply; the round becomes 1 unless it was said.
+    pub fn reply(mut self, id: &str, status: u16, body: &Value) -> Self {
+        self.observation.replies.push(Reply { id: id.into(), status, body: body.to_string() });
+        self.observation.round = self.observation.round.max(1);
+        self
+    }
+
+    /// What an earlier step noted.
+    pub fn note(mut self, step: &str, note: &Value) -> Self {
+        self.observation.notes.push((step.into(), note.to_string()));
+        self
+    }
+
+    /// The step's settings.
+    pub fn settings(mut self, settings: &Value) -> Self {
+        self.observation.settings = settings.to_string();
+        self
+    }
+
+    /// The round within the pass.
+    pub fn round(mut self, round: u32) -> Self {
+        self.observation.round = round;
+        self
+    }
+
+    /// The primary is going away.
+    pub fn deleting(mut self) -> Self {
+        self.observation.deleting = true;
+        self
+    }
+
+    /// The observation as it is now.
+    pub fn observation(&self) -> &Observation {
+        &self.observation
+    }
+
+    /// Asks the plugin.
+    pub fn run<P: Plugin>(&self) -> Result<Plan, Failure> {
+        run::<P>(&self.observation)
+    }
+}
+
+fn parsed(text: Option<&String>) -> Value {
+    text.map_or(Value::Null, |text| serde_json::from_str(text).unwrap_or_else(|_| json!({ "not JSON": text })))
+}
+
+fn put(into: &mut serde_json::Map<String, Value>, key: &str, value: Value) {
+    let empty = value.is_null() || value.as_array().is_some_and(Vec::is_empty);
+    if !empty {
+        into.insert(key.to_owned(), value);
+    }
+}
+
+/// A plan with its bodies decoded, empty parts left out: for snapshots.
+pub fn readable(plan: &Plan) -> Value {
+    let objects = |objects: &[Object]| -> Value {
+        objects
+            .iter()
+            .map(|object| {
+                let ObjectRef { api_version, kind, namespace, name } = &object.id;
+                json!({
+                    "id": format!("{api_version} {kind} {}/{name}", namespace.as_deref().unwrap_or("-")),
+                    "body": parsed(Some(&object.body)),
+                })
+            })
+            .collect()
+    };
+    let calls: Value = plan
+        .calls
+        .iter()
+        .map(|call| {
+            let target = call.target.as_deref().unwrap_or("-");
+            json!({
+                "id": call.id,
+                "request": format!("{} {} to {target}", call.method, call.path),
+                "body": parsed(call.body.as_ref()),
+            })
+        })
+        .collect();
+    let events: Value = plan
+        .events
+        .iter()
+        .map(|event| json!(format!("{:?} {}: {}", event.severity, event.reason, event.message)))
+        .collect();
+    let wait = |word: &str, wait: &Wait| json!({ word: wait.reason, "again": format!("{:?}", wait.again_in) });
+    let mut all = serde_json::Map::new();
+    put(
+        &mut all,
+        "progress",
+        match &plan.progress {
+            Progress::Done => json!("done"),
+            Progress::Waiting(why) => wait("waiting", why),
+            Progress::Blocked(why) => wait("blocked", why),
+        },
+    );
+    put(&mut all, "desired", objects(&plan.desired));
+    put(&mut all, "amended", objects(&plan.amended));
+    put(&mut all, "calls", calls);
+    put(&mut all, "status", parsed(plan.status.as_ref()));
+    put(&mut all, "defaults", parsed(plan.defaults.as_ref()));
+    put(&mut all, "events", events);
+    put(&mut all, "notes", parsed(plan.notes.as_ref()));
+    Value::Object(all)
+}

@@ -1,0 +1,52 @@
+//! A manifest made with the SDK is one that the host reads: the host refuses fields that it does not know.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests"
+)]
+
+use stepwright_core::manifest as host;
+use stepwright_sdk::{Limits, Manifest, Observe, StepManifest};
+
+#[test]
+fn the_host_reads_every_part_of_a_manifest() {
+    let manifest = Manifest::new("demo", "1.2.3").description("shows all").step(
+        StepManifest::new("demo")
+            .primary(["spec", "status.state"])
+            .observe(Observe::new("pods", "v1", "Pod").labels([("app", "$(metadata.name)")]).fields(["status.podIP"]))
+            .observe(Observe::new("all", "v1", "ConfigMap").all().fields(["data"]))
+            .observe(Observe::new("one", "v1", "Secret").names(["$(metadata.name)"]).fields(["data"]))
+            .observe(Observe::new("mine", "apps/v1", "StatefulSet").fields(["status"]))
+            .facts(["bdbs"])
+            .writes("v1", "Service")
+            .calls(["PUT /v1/bdbs/*"])
+            .clock()
+            .limits(Limits { milliseconds: 20, ..Limits::default() }),
+    );
+    let read: host::Manifest = serde_json::from_str(&serde_json::to_string(&manifest).unwrap()).unwrap();
+    assert_eq!((read.name.as_str(), read.version.as_str(), read.description.as_str()), ("demo", "1.2.3", "shows all"));
+    let step = &read.steps[0];
+    assert_eq!(step.primary, ["spec", "status.state"]);
+    let labels = [("app".to_owned(), "$(metadata.name)".to_owned())].into();
+    let selects: Vec<_> = step.observes.iter().map(|observe| observe.select.clone()).collect();
+    let names = host::Select::Names(vec!["$(metadata.name)".to_owned()]);
+    assert_eq!(
+        selects,
+        [host::Select::Labels(labels), host::Select::Labels(Default::default()), names, host::Select::Owned]
+    );
+    assert_eq!(step.facts, ["bdbs"]);
+    assert_eq!(step.writes[0].to_string(), "v1/Service");
+    assert_eq!(step.calls, ["PUT /v1/bdbs/*"]);
+    assert!(step.clock);
+    assert_eq!(step.limits, host::Limits { milliseconds: 20, ..host::Limits::default() });
+}
+
+#[test]
+fn default_limits_are_the_hosts() {
+    let manifest = Manifest::new("demo", "0.0.0").step(StepManifest::new("demo"));
+    let read: host::Manifest = serde_json::from_str(&serde_json::to_string(&manifest).unwrap()).unwrap();
+    assert_eq!(read.steps[0].limits, host::Limits::default());
+}

@@ -1,0 +1,66 @@
+//! The image itself: spec over what runs already over the operator's default.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Cluster;
+
+/// The step's settings: what a cluster runs whose spec says nothing.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct Settings {
+    /// The image of Redis Enterprise nodes.
+    pub node_image: NodeImage,
+}
+
+/// An image by repository and tag.
+#[derive(Debug, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct NodeImage {
+    /// Without tag.
+    pub repository: String,
+    /// The version.
+    pub tag: String,
+}
+
+impl Default for NodeImage {
+    fn default() -> Self {
+        Self { repository: "redislabs/redis".to_owned(), tag: "8.0.20-44.23".to_owned() }
+    }
+}
+
+/// What later steps are told.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Image {
+    /// As a container's `image`.
+    pub image: String,
+    /// The version alone.
+    pub tag: String,
+    /// As a container's `imagePullPolicy`.
+    pub pull_policy: String,
+}
+
+/// This step's part of the status.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Version<'a> {
+    pub(crate) redis_enterprise_version: &'a str,
+}
+
+/// A version once taken is kept: without automatic upgrades a newer default must not roll a running cluster.
+pub(crate) fn decide(cluster: &Cluster, settings: &Settings) -> Image {
+    let spec = &cluster.spec.redis_enterprise_image_spec;
+    let kept = match cluster.spec.upgrade_spec.auto_upgrade_redis_enterprise {
+        true => None,
+        false => cluster.status.redis_enterprise_version.as_deref().filter(|tag| !tag.is_empty()),
+    };
+    let tag = spec.version_tag.as_deref().or(kept).unwrap_or(&settings.node_image.tag);
+    let repository = spec.repository.as_deref().unwrap_or(&settings.node_image.repository);
+    let image = match spec.digest_hash.as_deref() {
+        Some(digest) if digest.contains(':') => format!("{repository}@{digest}"),
+        Some(digest) => format!("{repository}@sha256:{digest}"),
+        None => format!("{repository}:{tag}"),
+    };
+    let pull_policy = spec.image_pull_policy.as_deref().unwrap_or("IfNotPresent");
+    Image { image, tag: tag.to_owned(), pull_policy: pull_policy.to_owned() }
+}
