@@ -1,0 +1,31 @@
+//! Runs plugins: wasmtime behind the one port that core defines.
+//!
+//! A call gets a fresh instance from a pool, limits, and an empty world; what comes back is an answer or a
+//! [`GuestError`](stepwright_core::guest::GuestError). Nothing outside this crate names a wasmtime type, and nothing in
+//! it knows Kubernetes, sources of plugins, or what becomes of a plan.
+//!
+//! Calls are synchronous and block their thread, for at most the plugin's deadline: from async code, call them in
+//! `spawn_blocking`.
+
+pub mod admission;
+mod calls;
+mod config;
+mod contract;
+mod convert;
+mod engine;
+mod fault;
+mod limiter;
+mod lines;
+mod manifest;
+mod plugin;
+pub mod policy;
+mod state;
+mod ticker;
+mod time;
+mod wasi;
+mod worlds;
+
+pub use config::EngineConfig;
+pub use contract::{CONTRACT, World};
+pub use engine::{Engine, EngineError};
+pub use plugin::LoadedPlugin;

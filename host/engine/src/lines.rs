@@ -1,0 +1,129 @@
+//! What a guest logs and prints becomes events of the host's log: few, short, and one line each.
+
+use crate::worlds::log::Level;
+
+/// Longest message and longest list of fields that are passed on, in bytes.
+const LONGEST: usize = 1024;
+
+/// The lines of one call.
+pub(crate) struct Lines {
+    left: u32,
+    dropped: u32,
+    last_words: String,
+}
+
+impl Lines {
+    pub(crate) fn new(budget: u32) -> Self {
+        Self { left: budget, dropped: 0, last_words: String::new() }
+    }
+
+    pub(crate) fn write(&mut self, level: Level, message: &str, fields: &[(String, String)]) {
+        if matches!(level, Level::Error) {
+            self.last_words.clear();
+            self.last_words.push_str(&tidy(message));
+        }
+        if self.left == 0 {
+            self.dropped = self.dropped.saturating_add(1);
+            return;
+        }
+        self.left -= 1;
+        let message = tidy(message);
+        let fields = joined(fields);
+        // Levels are part of an event's static description, so each needs its own.
+        match level {
+            Level::Trace => tracing::trace!(target: "stepwright::guest", fields, "{message}"),
+            Level::Debug => tracing::debug!(target: "stepwright::guest", fields, "{message}"),
+            Level::Info => tracing::info!(target: "stepwright::guest", fields, "{message}"),
+            Level::Warn => tracing::warn!(target: "stepwright::guest", fields, "{message}"),
+            Level::Error => tracing::error!(target: "stepwright::guest", fields, "{message}"),
+        }
+    }
+
+    /// A line that the guest printed to its standard error, where a Rust panic's text goes when no hook is set.
+    pub(crate) fn printed_error(&mut self, line: &str) {
+        self.write(Level::Warn, line, &[]);
+        if line.contains("panicked at") {
+            self.last_words.clear();
+        }
+        if self.last_words.len() < LONGEST && !line.is_empty() && !line.starts_with("note: ") {
+            if !self.last_words.is_empty() {
+                self.last_words.push(' ');
+            }
+            self.last_words.push_str(&tidy(line));
+        }
+    }
+
+    /// Ends the call's log. Returns what the guest last said of an error, for the message of a trap.
+    pub(crate) fn finish(self) -> Option<String> {
+        if self.dropped > 0 {
+            tracing::warn!(target: "stepwright::guest", dropped = self.dropped, "plugin logs more than its limit; lines dropped");
+        }
+        (!self.last_words.is_empty()).then_some(self.last_words)
+    }
+}
+
+/// One line of limited length: no guest can make up lines of the host's log.
+fn tidy(text: &str) -> String {
+    let mut line: String = cut(text, LONGEST).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.len() > LONGEST {
+        line.push('…');
+    }
+    line
+}
+
+fn joined(fields: &[(String, String)]) -> String {
+    let mut all = String::new();
+    for (key, value) in fields {
+        if all.len() >= LONGEST {
+            all.push('…');
+            break;
+        }
+        if !all.is_empty() {
+            all.push(' ');
+        }
+        all.push_str(&tidy(cut(key, 64)));
+        all.push('=');
+        all.push_str(&tidy(cut(value, 256)));
+    }
+    all
+}
+
+fn cut(text: &str, bytes: usize) -> &str {
+    if text.len() <= bytes {
+        return text;
+    }
+    let mut end = bytes;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_one_line_and_short() {
+        assert_eq!(tidy("a\nINFO forged\x1b[31m"), "a INFO forged [31m");
+        assert_eq!(tidy(&"ä".repeat(LONGEST)).len(), LONGEST + '…'.len_utf8());
+    }
+
+    #[test]
+    fn fields_are_limited_in_number_and_length() {
+        let many: Vec<_> = (0..10_000).map(|n| (n.to_string(), "v".repeat(10_000))).collect();
+        assert!(joined(&many).len() < 2 * LONGEST);
+        assert_eq!(joined(&[("a".into(), "1".into()), ("b".into(), "2".into())]), "a=1 b=2");
+    }
+
+    #[test]
+    fn a_panic_printed_over_several_lines_is_remembered_whole() {
+        let mut lines = Lines::new(1);
+        lines.printed_error("something before");
+        lines.printed_error("thread 'main' panicked at src/lib.rs:3:5:");
+        lines.printed_error("no idea");
+        lines.printed_error("note: run with `RUST_BACKTRACE=1`");
+        assert_eq!(lines.dropped, 3);
+        assert_eq!(lines.finish().as_deref(), Some("thread 'main' panicked at src/lib.rs:3:5: no idea"));
+    }
+}
