@@ -1,0 +1,44 @@
+//! Makes a database on a Redis Enterprise cluster, keeps it as its resource says, and deletes it with the resource
+//! (reference, 3.6 and 3.16).
+//!
+//! It makes no Services: the services-rigger does, for every database of a cluster, whoever made it.
+//!
+//! A pass reads what is there, and plans at most one call. Nothing is remembered but in the status; whether a database
+//! exists is always asked of the cluster's list, so that a reply that got lost never makes a second one.
+
+mod bdb;
+mod deletion;
+mod living;
+mod refusal;
+mod rules;
+mod secret;
+mod seen;
+mod settings;
+mod size;
+mod spec;
+mod status;
+mod unsupported;
+mod wanted;
+
+use stepwright_sdk::{Failure, Manifest, Observation, Plan, Plugin, export_plugin};
+
+/// The plugin.
+pub struct Redb;
+
+export_plugin!(Redb);
+
+impl Plugin for Redb {
+    fn manifest() -> Manifest {
+        seen::manifest()
+    }
+
+    fn reconcile(observed: &Observation) -> Result<Plan, Failure> {
+        let seen = seen::Seen::read(observed);
+        if observed.deleting {
+            // A spec that cannot be read must not pass for one with nothing left to delete.
+            let seen = seen.map_err(|failure| Failure::transient(failure.to_string()))?;
+            return Ok(deletion::plan(&seen));
+        }
+        living::plan(&seen?)
+    }
+}

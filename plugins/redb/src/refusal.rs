@@ -1,0 +1,73 @@
+//! What a reply means for us (REST reference, 2.2 and 2.3), and what a refusal means for the user.
+
+use serde::Deserialize;
+use stepwright_sdk::Reply;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Accepted,
+    /// Another change is under way.
+    Busy,
+    /// The object or path is not there.
+    NotFound,
+    /// Only something else being asked for can help. In words: why, which field, what would do.
+    Refused(String),
+    /// It may have been carried out or not.
+    Unknown(String),
+}
+
+pub(crate) fn outcome(reply: &Reply) -> Outcome {
+    match reply.status {
+        200..300 => Outcome::Accepted,
+        409 if error_code(reply) != "uid_exists" => Outcome::Busy,
+        404 => Outcome::NotFound,
+        // Wrong credentials say nothing about the database; they are the cluster's step to mend.
+        401 | 408 | 429 => Outcome::Unknown(reply.error_text()),
+        400..500 => Outcome::Refused(explained(reply)),
+        _ => Outcome::Unknown(reply.error_text()),
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Body {
+    error_code: String,
+}
+
+fn error_code(reply: &Reply) -> String {
+    reply.json::<Body>().unwrap_or_default().error_code
+}
+
+fn explained(reply: &Reply) -> String {
+    let advice = match error_code(reply).as_str() {
+        "port_unavailable" => {
+            "spec.databasePort: a free port from 10000 to 19999, or none, so that the cluster chooses"
+        }
+        "insufficient_resources" => {
+            "spec.memorySize, shardCount, replication: less, or more memory and nodes for the cluster"
+        }
+        "missing_memory_size" | "replication_size_violation" => "spec.memorySize: at least 100MB",
+        "eviction_policy_violation" => "spec.evictionPolicy: one of the eight policies",
+        "invalid_data_persistence" => {
+            "spec.persistence: disabled, aofEverySecond, aofAlways or snapshotEvery1Hour, 6, 12"
+        }
+        "invalid_replication" | "replication_violation" | "replication_node_violation" => {
+            "spec.replication: true needs two nodes that take shards"
+        }
+        "not_rack_aware" | "rack_awareness_violation" => "spec.rackAware: true needs a cluster with enough racks",
+        "invalid_sharding" | "bad_shards_blueprint" => "spec.shardCount: a multiple of what is there, at most 512",
+        "invalid_version" => "spec.redisVersion: one of status.bundledDatabaseVersions of the cluster",
+        "missing_module" | "unsupported_module_capabilities" => {
+            "spec.modulesList: names out of status.modules of the cluster"
+        }
+        "invalid_proxy_policy" => "spec.proxyPolicy: single, all-master-shards or all-nodes",
+        "invalid_oss_cluster_configuration" => "spec.ossCluster: true needs proxyPolicy all-master-shards or all-nodes",
+        "invalid_bdb_tags" => "spec.tags: other keys or values",
+        "invalid_tls_mode" | "invalid_certificate" | "certificate_expired" => {
+            "spec.tlsMode: disabled, enabled or replica_ssl"
+        }
+        "license_expired" => "the cluster's license: one that has not expired",
+        _ => return reply.error_text(),
+    };
+    format!("{} ({advice})", reply.error_text())
+}

@@ -1,0 +1,156 @@
+//! All that one call looks at, decoded once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+use stepwright_sdk::{Fact, Failure, Manifest, Observation, Observe, Observed, StepManifest};
+
+use crate::bdb::Identity;
+use crate::settings::Bdb;
+use crate::spec::{Cluster, Database, said};
+
+pub(crate) struct Seen<'a> {
+    pub(crate) observed: &'a Observation,
+    pub(crate) database: Database,
+    /// Those of the namespace.
+    pub(crate) clusters: Vec<Observed<Cluster>>,
+    statefulsets: BTreeSet<String>,
+    pub(crate) secrets: Vec<Observed<Secret>>,
+    /// Names of Secrets that were made for this database.
+    pub(crate) own_secrets: BTreeSet<String>,
+    pub(crate) bdbs: Fact<Vec<Bdb>>,
+    pub(crate) license: Fact<License>,
+    cluster_settings: Fact<ClusterSettings>,
+}
+
+/// Values are fingerprints.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Secret {
+    pub(crate) data: BTreeMap<String, String>,
+}
+
+/// `GET /v1/license` (REST reference, 4.3).
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct License {
+    pub(crate) expired: Option<bool>,
+    pub(crate) shards_limit: Option<u64>,
+    pub(crate) ram_shards_limit: Option<u64>,
+    pub(crate) flash_shards_limit: Option<u64>,
+}
+
+/// `GET /v1/cluster` (REST reference, 4.1).
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ClusterSettings {
+    mask_bdb_credentials: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Anything {}
+
+pub(crate) fn manifest() -> Manifest {
+    let step = StepManifest::new("redb")
+        .primary([
+            "spec",
+            "status.status",
+            "status.specStatus",
+            "status.observedGeneration",
+            "status.databaseUID",
+            "status.createdTime",
+            "status.lastUpdated",
+            "status.version",
+            "status.internalEndpoints",
+            "status.redisEnterpriseCluster",
+            "status.shardStatuses",
+            "status.lastActionUid",
+            "status.lastActionStatus",
+            "status.backupInfo",
+            "status.managedTags",
+        ])
+        .observe(Observe::new("clusters", "app.redislabs.com/v1", "RedisEnterpriseCluster").all().fields([
+            "spec.servicesRiggerSpec",
+            "spec.rackAwarenessNodeLabel",
+            "spec.redisOnFlashSpec",
+            "status.state",
+            "status.modules",
+        ]))
+        .observe(
+            Observe::new("statefulsets", "apps/v1", "StatefulSet")
+                .labels([("app", "redis-enterprise")])
+                .fields(["metadata.name"]),
+        )
+        .observe(
+            Observe::new("secrets", "v1", "Secret")
+                .names(["$(spec.databaseSecretName)", "redb-$(metadata.name)"])
+                .fields(["data"]),
+        )
+        .observe(Observe::new("own-secrets", "v1", "Secret").fields(["metadata.name"]))
+        .facts(["bdbs", "license", "cluster"])
+        .writes("v1", "Secret")
+        .calls(["POST /v1/bdbs", "PUT /v1/bdbs/*", "DELETE /v1/bdbs/*"]);
+    Manifest::new("redb", env!("CARGO_PKG_VERSION"))
+        .description("Makes a Redis Enterprise database and keeps it as its resource says")
+        .step(step)
+}
+
+impl<'a> Seen<'a> {
+    pub(crate) fn read(observed: &'a Observation) -> Result<Self, Failure> {
+        let names = |set: Vec<Observed<Anything>>| set.into_iter().map(|object| object.id.name).collect();
+        Ok(Self {
+            observed,
+            database: observed.primary()?,
+            clusters: observed.set("clusters")?,
+            statefulsets: names(observed.set("statefulsets")?),
+            secrets: observed.set("secrets")?,
+            own_secrets: names(observed.set("own-secrets")?),
+            bdbs: observed.fact("bdbs"),
+            license: observed.fact("license"),
+            cluster_settings: observed.fact("cluster"),
+        })
+    }
+
+    /// The name of the cluster: as the spec says, else as it was, else the only one there is.
+    pub(crate) fn cluster_name(&self) -> Option<&str> {
+        let spec = Some(self.database.spec.redis_enterprise_cluster.name.as_str()).filter(|name| !name.is_empty());
+        let only = match self.clusters.as_slice() {
+            [only] => Some(only.id.name.as_str()),
+            _ => None,
+        };
+        spec.or_else(|| said(self.database.status.redis_enterprise_cluster.as_ref())).or(only)
+    }
+
+    pub(crate) fn cluster(&self) -> Option<&Observed<Cluster>> {
+        let name = self.cluster_name()?;
+        self.clusters.iter().find(|cluster| cluster.id.name == name)
+    }
+
+    /// The cluster's pods are still wanted by somebody.
+    pub(crate) fn cluster_has_pods(&self) -> bool {
+        self.cluster_name().is_some_and(|name| self.statefulsets.contains(name))
+    }
+
+    pub(crate) fn identity(&self) -> Identity<'_> {
+        Identity { namespace: self.observed.namespace(), name: self.observed.name(), uid: self.database.status.uid() }
+    }
+
+    /// The database of this resource, among those listed.
+    pub(crate) fn own<'b>(&self, bdbs: &'b [Bdb]) -> Option<&'b Bdb> {
+        let identity = self.identity();
+        let mut own: Vec<&Bdb> = bdbs.iter().filter(|bdb| bdb.belongs_to(&identity)).collect();
+        own.sort_by_key(|bdb| (Some(bdb.uid) != identity.uid, bdb.uid));
+        own.first().copied()
+    }
+
+    /// Passwords are shown as something else than they are, so they cannot be compared (REST reference, 4.1).
+    pub(crate) fn passwords_are_masked(&self) -> bool {
+        self.cluster_settings.known().is_some_and(|settings| settings.mask_bdb_credentials.unwrap_or_default())
+    }
+
+    /// A reply to a call whose id starts so, and the rest of that id.
+    pub(crate) fn reply(&self, id: &str) -> Option<(&'a stepwright_sdk::Reply, &'a str)> {
+        self.observed.replies.iter().find_map(|reply| Some((reply, reply.id.strip_prefix(id)?)))
+    }
+}

@@ -1,0 +1,173 @@
+//! The status (reference, 1.6): what is known now over what was known before.
+//!
+//! What cannot be read now stays as it was, because a field that is left out would be removed.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use stepwright_sdk::Reply;
+
+use crate::seen::Seen;
+use crate::settings::Bdb;
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Status {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) status: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) spec_status: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) observed_generation: Option<i64>,
+    #[serde(rename = "databaseUID", skip_serializing_if = "Option::is_none")]
+    pub(crate) database_uid: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) created_time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) last_updated: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) version: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) internal_endpoints: Vec<InternalEndpoint>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) redis_enterprise_cluster: Option<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) shard_statuses: BTreeMap<String, u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) last_action_uid: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) last_action_status: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) backup_info: Option<BackupInfo>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) managed_tags: Vec<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct InternalEndpoint {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct BackupInfo {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backup_failure_reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backup_interval: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backup_interval_offset: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backup_status: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_backup_time: Option<String>,
+}
+
+/// How the last action went, as the status of the database tells it.
+pub(crate) const COMPLETED: &str = "completed";
+pub(crate) const RUNNING: &str = "running";
+pub(crate) const FAILED: &str = "failed";
+
+impl Status {
+    /// The uid of the database, if there is one.
+    pub(crate) fn uid(&self) -> Option<u64> {
+        self.database_uid.as_deref()?.parse().ok()
+    }
+
+    /// The port, as last seen.
+    pub(crate) fn port(&self) -> Option<u16> {
+        self.internal_endpoints.first().map(|endpoint| endpoint.port).filter(|port| *port != 0)
+    }
+
+    /// The status before a database is found.
+    pub(crate) fn waiting(seen: &Seen<'_>) -> Self {
+        let mut status = seen.database.status.clone();
+        if status.status.is_empty() {
+            "pending".clone_into(&mut status.status);
+        }
+        "Valid".clone_into(&mut status.spec_status);
+        if let Some(cluster) = seen.cluster_name() {
+            status.redis_enterprise_cluster = Some(cluster.to_owned());
+        }
+        status
+    }
+
+    /// The status while the cluster certainly has no such database.
+    pub(crate) fn absent(seen: &Seen<'_>) -> Self {
+        let last = Self::waiting(seen);
+        Self {
+            status: "pending".to_owned(),
+            spec_status: last.spec_status,
+            observed_generation: last.observed_generation,
+            redis_enterprise_cluster: last.redis_enterprise_cluster,
+            managed_tags: last.managed_tags,
+            ..Self::default()
+        }
+    }
+
+    /// All that this generation of the spec says was accepted.
+    pub(crate) fn sent(&mut self, seen: &Seen<'_>) {
+        self.observed_generation = Some(seen.database.metadata.generation);
+        self.managed_tags = seen.database.spec.tags.keys().cloned().collect();
+    }
+
+    /// The status with what the cluster shows.
+    pub(crate) fn of(seen: &Seen<'_>, bdb: &Bdb) -> Self {
+        let mut status = Self::waiting(seen);
+        status.status.clone_from(&bdb.status);
+        status.database_uid = Some(bdb.uid.to_string());
+        status.created_time = said(bdb.created_time.as_ref()).or(status.created_time);
+        status.last_updated = said(bdb.last_changed_time.as_ref()).or(status.last_updated);
+        status.version = said(bdb.version.as_ref()).or(status.version);
+        if let Some((host, port)) = bdb.endpoint() {
+            let cluster = seen.cluster_name().unwrap_or_default();
+            let namespace = seen.observed.namespace();
+            let host = host.map(str::to_owned);
+            let host = host.unwrap_or_else(|| format!("redis-{port}.{cluster}.{namespace}.svc.cluster.local"));
+            status.internal_endpoints = vec![InternalEndpoint { host, port }];
+        }
+        if bdb.status == "active" {
+            let listed = bdb.shard_list.as_ref().map(|list| list.len() as u64).filter(|shards| *shards > 0);
+            status.shard_statuses = [("active".to_owned(), listed.unwrap_or_else(|| bdb.licensed_shards()))].into();
+        }
+        status.take_action(seen, bdb);
+        status.backup_info = backup(bdb);
+        status
+    }
+
+    /// `running` is said of actions that we asked for only: if the database is as before when such a one is over, it failed,
+    /// while after somebody else's it has to be put right.
+    fn take_action(&mut self, seen: &Seen<'_>, bdb: &Bdb) {
+        let Some(action) = said(bdb.action_uid.as_ref()) else { return };
+        let same = self.last_action_uid.as_ref() == Some(&action);
+        let asked_now = seen.observed.replies.iter().any(Reply::is_success);
+        let went = match bdb.status.as_str() {
+            "creation-failed" => FAILED,
+            // Noticed once, when a change did not come about; the database itself does not show it.
+            "active" if same && self.last_action_status.as_deref() == Some(FAILED) => FAILED,
+            "active" => COMPLETED,
+            _ if asked_now || same => RUNNING,
+            _ => return,
+        };
+        self.last_action_uid = Some(action);
+        self.last_action_status = Some(went.to_owned());
+    }
+}
+
+fn said(text: Option<&String>) -> Option<String> {
+    text.filter(|text| !text.is_empty()).cloned()
+}
+
+fn backup(bdb: &Bdb) -> Option<BackupInfo> {
+    let number = |value: Option<i64>| value.filter(|value| *value != 0);
+    let info = BackupInfo {
+        backup_failure_reason: said(bdb.backup_failure_reason.as_ref()),
+        backup_interval: number(bdb.backup_interval),
+        backup_interval_offset: number(bdb.backup_interval_offset),
+        backup_status: said(bdb.backup_status.as_ref()),
+        last_backup_time: said(bdb.last_backup_time.as_ref()),
+    };
+    (info != BackupInfo::default()).then_some(info)
+}

@@ -1,0 +1,90 @@
+//! Exposes a Redis Enterprise cluster: Services for its API, UI and metrics, Services for each of its databases, and the
+//! labels on pods that those Services select by (reference, 2.4 to 2.6).
+//!
+//! Databases made through the REST API are exposed like those of a RedisEnterpriseDatabase. Pods and databases are
+//! somebody else's to make.
+
+mod cluster;
+pub mod naming;
+mod observed;
+mod pods;
+mod services;
+
+use std::time::Duration;
+
+use serde::Serialize;
+use stepwright_sdk::{Failure, Manifest, Observation, Observe, Plan, Plugin, StepManifest};
+
+use crate::observed::Seen;
+
+/// The step; a plugin that wraps it starts from [`ServicesRigger::step`] and [`Plugin::reconcile`].
+pub struct ServicesRigger;
+
+impl ServicesRigger {
+    /// What the step observes and asks to be allowed.
+    pub fn step() -> StepManifest {
+        StepManifest::new("services-rigger")
+            .primary([
+                "spec.extraLabels",
+                "spec.services",
+                "spec.servicesRiggerSpec",
+                "spec.uiAnnotations",
+                "spec.uiServiceType",
+            ])
+            .observe(
+                Observe::new("pods", "v1", "Pod")
+                    .labels([
+                        ("app", "redis-enterprise"),
+                        ("redis.io/cluster", "$(metadata.name)"),
+                        ("redis.io/role", "node"),
+                    ])
+                    .fields(["metadata.labels", "status.podIP"]),
+            )
+            .observe(Observe::new("owned", "v1", "Service").fields([
+                "spec.clusterIP",
+                "spec.ports",
+                "spec.selector",
+                "spec.type",
+            ]))
+            .observe(Observe::new("services", "v1", "Service").all())
+            .facts(["bdbs", "nodes-status"])
+            .writes("v1", "Service")
+            .writes("v1", "Pod")
+    }
+}
+
+#[derive(Serialize)]
+struct Unsupported {
+    field: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Serialize)]
+struct Note {
+    unsupported: Vec<Unsupported>,
+}
+
+impl Plugin for ServicesRigger {
+    fn manifest() -> Manifest {
+        Manifest::new("services-rigger", env!("CARGO_PKG_VERSION"))
+            .description("Exposes a Redis Enterprise cluster and its databases through Services")
+            .step(Self::step())
+    }
+
+    fn reconcile(observed: &Observation) -> Result<Plan, Failure> {
+        let seen = Seen::read(observed)?;
+        // While the cluster goes away, a progress other than `done` would hold it back.
+        let mut plan = match seen.bdbs.unknown() {
+            Some(reason) if !observed.deleting => Plan::waiting(
+                format!("waiting to learn of databases, whose Services stay as they are: {reason}"),
+                Duration::from_secs(5),
+            ),
+            _ => Plan::done(),
+        };
+        plan = cluster::services(plan, &seen);
+        plan = services::databases(plan, &seen);
+        plan = pods::labels(plan, &seen);
+        let unsupported = seen.unsupported();
+        Ok(if unsupported.is_empty() { plan } else { plan.note(&Note { unsupported }) })
+    }
+}

@@ -1,0 +1,215 @@
+//! All that one call looks at, decoded once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use stepwright_sdk::{Fact, Failure, Observation, Observed};
+
+use crate::Unsupported;
+use crate::naming::ServicesRiggerSpec;
+
+pub(crate) type Map = BTreeMap<String, String>;
+
+pub(crate) struct Seen<'a> {
+    pub(crate) observed: &'a Observation,
+    pub(crate) spec: Spec,
+    pub(crate) pods: Vec<Observed<Pod>>,
+    /// Services made for this cluster, whichever step did.
+    pub(crate) owned: Vec<Observed<Service>>,
+    /// Names of all Services of the namespace.
+    pub(crate) taken: BTreeSet<String>,
+    pub(crate) bdbs: Fact<Vec<Bdb>>,
+    pub(crate) nodes: Fact<BTreeMap<String, NodeStatus>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Cluster {
+    spec: Spec,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Spec {
+    pub(crate) extra_labels: Map,
+    pub(crate) services: Services,
+    pub(crate) services_rigger_spec: ServicesRiggerSpec,
+    pub(crate) ui_annotations: Map,
+    pub(crate) ui_service_type: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Services {
+    pub(crate) api_service: ApiService,
+    pub(crate) services_annotations: Map,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct ApiService {
+    #[serde(rename = "type")]
+    pub(crate) type_: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Pod {
+    pub(crate) metadata: PodMetadata,
+    pub(crate) status: PodStatus,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct PodMetadata {
+    pub(crate) labels: Map,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct PodStatus {
+    #[serde(rename = "podIP")]
+    pub(crate) pod_ip: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Service {
+    pub(crate) spec: ServiceSpec,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct ServiceSpec {
+    #[serde(rename = "clusterIP")]
+    pub(crate) cluster_ip: Option<String>,
+    #[serde(rename = "type")]
+    pub(crate) type_: Option<String>,
+    pub(crate) ports: Vec<ServicePort>,
+    pub(crate) selector: Map,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct ServicePort {
+    pub(crate) port: u16,
+    pub(crate) target_port: TargetPort,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum TargetPort {
+    Number(u16),
+    Name(IgnoredAny),
+}
+
+impl Default for TargetPort {
+    fn default() -> Self {
+        Self::Name(IgnoredAny)
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Anything {}
+
+/// One of `GET /v1/bdbs` (REST reference, 6.2 and 8).
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Bdb {
+    pub(crate) uid: u64,
+    pub(crate) name: String,
+    /// Databases that the cluster keeps for itself.
+    pub(crate) internal: Option<bool>,
+    pub(crate) port: Option<u16>,
+    pub(crate) endpoints: Option<Vec<Endpoint>>,
+    pub(crate) tags: Option<Vec<Tag>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Endpoint {
+    pub(crate) port: u16,
+    pub(crate) addr: Vec<String>,
+    pub(crate) addr_type: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Tag {
+    pub(crate) key: String,
+    pub(crate) value: String,
+}
+
+impl Bdb {
+    /// The endpoints that pods of this cluster serve.
+    pub(crate) fn internal_endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+        let all = self.endpoints.iter().flatten();
+        all.filter(|endpoint| endpoint.addr_type.as_deref().unwrap_or("internal") == "internal")
+    }
+
+    /// The port that its proxies listen on, once it has one.
+    pub(crate) fn listens_on(&self) -> Option<u16> {
+        let ports = self.internal_endpoints().map(|endpoint| endpoint.port).chain(self.port);
+        ports.into_iter().find(|port| *port != 0)
+    }
+
+    /// The port that its RedisEnterpriseDatabase wants for its Services.
+    pub(crate) fn service_port(&self) -> Option<u16> {
+        let mut tags = self.tags.iter().flatten();
+        tags.find(|tag| tag.key == "db_service_port")?.value.parse().ok()
+    }
+}
+
+/// One of `GET /v1/nodes/status` (REST reference, 5.2).
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct NodeStatus {
+    pub(crate) hostname: String,
+    pub(crate) role: String,
+}
+
+impl<'a> Seen<'a> {
+    pub(crate) fn read(observed: &'a Observation) -> Result<Self, Failure> {
+        let cluster: Cluster = observed.primary()?;
+        let services: Vec<Observed<Anything>> = observed.set("services")?;
+        Ok(Self {
+            observed,
+            spec: cluster.spec,
+            pods: observed.set("pods")?,
+            owned: observed.set("owned")?,
+            taken: services.into_iter().map(|service| service.id.name).collect(),
+            bdbs: observed.fact("bdbs"),
+            nodes: observed.fact("nodes-status"),
+        })
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.observed.name()
+    }
+
+    /// Labels of every object that is made for the cluster (reference, 2.2).
+    pub(crate) fn labels(&self) -> Map {
+        let mut labels = self.spec.extra_labels.clone();
+        labels.insert("app".to_owned(), "redis-enterprise".to_owned());
+        labels.insert("redis.io/cluster".to_owned(), self.name().to_owned());
+        labels
+    }
+
+    /// While the cluster goes away only what is still there is kept: its namespace may refuse new objects.
+    pub(crate) fn may_make(&self, service: &str) -> bool {
+        !self.observed.deleting || self.owned.iter().any(|owned| owned.id.name == service)
+    }
+
+    pub(crate) fn unsupported(&self) -> Vec<Unsupported> {
+        let external_name = self.spec.ui_service_type.as_deref() == Some("ExternalName");
+        external_name
+            .then_some(Unsupported {
+                field: "spec.uiServiceType",
+                reason: "ExternalName has no name to point at; the Service is a ClusterIP",
+            })
+            .into_iter()
+            .collect()
+    }
+}
