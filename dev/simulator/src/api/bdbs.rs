@@ -1,0 +1,186 @@
+//! Databases (REST reference, 6).
+
+use serde_json::{Value, json};
+
+use super::{Ask, Reply, reply, uid, unknown};
+use crate::{
+    clock,
+    faults::Kind,
+    state::{
+        BdbStatus, Command, NodeRecord, Object, Refusal, ShardRole,
+        bdbs::{BdbCommand, PasswordChange},
+        refusal::Shape,
+    },
+};
+
+pub(super) async fn route(ask: &Ask<'_>, path: &[&str]) -> Result<Reply, Refusal> {
+    let state = ask.state;
+    match (ask.call.method.as_str(), path) {
+        ("GET", ["v1", "bdb_groups"]) => Ok(Reply::json(json!([]))),
+        ("GET", ["v1", "bdbs"]) => {
+            Ok(Reply::json(ask.fields(state.bdbs.values().map(|bdb| bdb.view(state)).collect())))
+        }
+        ("POST", ["v1", "bdbs"]) => create(ask, ask.call.object()?).await,
+        ("POST", ["v2", "bdbs"]) => match ask.call.object()?.remove("bdb") {
+            Some(Value::Object(body)) => create(ask, body).await,
+            _ => Err(Refusal::bad_request("bdb is missing")),
+        },
+        ("GET", ["v1", "bdbs", "alerts"]) => {
+            let all = state.bdbs.values().map(|bdb| (bdb.uid.to_string(), Value::Object(bdb.alerts.clone())));
+            Ok(Reply::json(Value::Object(all.collect())))
+        }
+        ("GET", ["v1", "bdbs", "alerts", id]) => Ok(Reply::json(Value::Object(state.bdb(uid(id)?)?.alerts.clone()))),
+        ("GET", ["v1", "bdbs", "alerts", id, name]) => {
+            let alert = state.bdb(uid(id)?)?.alerts.get(*name).cloned();
+            alert.map(Reply::json).ok_or_else(|| Refusal::not_found("alert_not_found", (*name).to_owned()))
+        }
+        ("POST", ["v1", "bdbs", "alerts", id]) => {
+            ask.change(Command::Bdb(BdbCommand::Alerts { uid: uid(id)?, alerts: ask.call.object()? })).await.map(reply)
+        }
+        (_, ["v1", "bdbs", id, rest @ ..]) => one(ask, uid(id)?, rest).await,
+        _ => Err(unknown(ask.call)),
+    }
+}
+
+async fn one(ask: &Ask<'_>, id: u32, rest: &[&str]) -> Result<Reply, Refusal> {
+    let state = ask.state;
+    let bdb = state.bdb(id)?;
+    match (ask.call.method.as_str(), rest) {
+        ("GET", []) => Ok(Reply::json(ask.fields(bdb.view(state)))),
+        ("PUT", []) => update(ask, id, ask.call.object()?, false).await,
+        ("PUT", ["flush"]) => update(ask, id, ask.call.object()?, true).await,
+        ("PUT", ["reset_admin_pass"]) => {
+            let mut body = ask.call.object()?;
+            body.insert("authentication_admin_pass".to_owned(), json!(bdb.internal_password(state).get(..20)));
+            update(ask, id, body, false).await
+        }
+        ("DELETE", []) => ask.change(Command::Bdb(BdbCommand::Delete { uid: id })).await.map(reply),
+        ("GET", ["shards"]) => Ok(Reply::json(ask.fields(super::shards::list(ask, Some(id))))),
+        ("PUT" | "POST" | "DELETE", ["passwords"]) => {
+            let body = ask.call.object()?;
+            let password = body.get("password").and_then(Value::as_str).unwrap_or_default().to_owned();
+            if password.is_empty() {
+                return Err(Refusal::bad_request("password is missing"));
+            }
+            let change = match ask.call.method.as_str() {
+                "PUT" => PasswordChange::Replace(password),
+                "POST" => PasswordChange::Add(password),
+                _ => PasswordChange::Remove(password),
+            };
+            ask.change(Command::Bdb(BdbCommand::Passwords { uid: id, change })).await.map(reply)
+        }
+        ("POST", ["upgrade"]) => {
+            Err(Refusal::new(406, "invalid_version", "the simulator has one redis-server version only"))
+        }
+        ("POST", ["actions", word @ ("stop_traffic" | "resume_traffic")]) => {
+            ask.change(Command::Bdb(BdbCommand::Traffic { uid: id, stopped: *word == "stop_traffic" })).await.map(reply)
+        }
+        ("GET", ["actions", "recover"]) => Ok(Reply::json(recovery_plan(ask, id)?)),
+        ("POST", ["actions", "recover"]) => {
+            let body = ask.call.object()?;
+            let without_data = body.get("recover_without_data").and_then(Value::as_bool).unwrap_or(false);
+            let with_files = files(ask, id).into_iter().map(|(shard, _)| shard).collect();
+            ask.change(Command::Bdb(BdbCommand::Recover { uid: id, with_files, without_data })).await.map(reply)
+        }
+        ("PUT", ["actions", "revamp"]) => update(ask, id, ask.call.object()?, false).await,
+        ("PUT", ["actions", "rebalance"]) => Ok(Reply::json(json!({"action_uid": bdb.action}))),
+        ("GET", ["peer_stats"]) => Err(Refusal::new(406, "not_supported", "the database is not Active-Active")),
+        _ => Err(unknown(ask.call)),
+    }
+}
+
+fn stopped_by_fault(ask: &Ask<'_>) -> Result<(), Refusal> {
+    let faults = &ask.node.faults;
+    if faults.stands(&Kind::LicenseExpired) {
+        return Err(Refusal::new(403, "license_expired", "the license has expired"));
+    }
+    if faults.stands(&Kind::NoMemory) {
+        return Err(Refusal::new(
+            406,
+            "insufficient_resources",
+            "Not enough resources in cluster to host the database",
+        ));
+    }
+    Ok(())
+}
+
+async fn create(ask: &Ask<'_>, body: Object) -> Result<Reply, Refusal> {
+    stopped_by_fault(ask)?;
+    ask.change(Command::Bdb(BdbCommand::Create { body })).await.map(reply)
+}
+
+async fn update(ask: &Ask<'_>, uid: u32, patch: Object, flush: bool) -> Result<Reply, Refusal> {
+    stopped_by_fault(ask)?;
+    if ask.node.faults.strikes(&Kind::Busy) {
+        return Err(Refusal::busy(format!("database {uid} is busy")));
+    }
+    ask.change(Command::Bdb(BdbCommand::Update { uid, patch, flush })).await.map(reply)
+}
+
+/// Data files of a database's shards, as the nodes report them.
+fn files(ask: &Ask<'_>, uid: u32) -> Vec<(u32, Value)> {
+    let Some(bdb) = ask.state.bdbs.get(&uid) else { return Vec::new() };
+    let reports = ask.node.observed();
+    let mut found = Vec::new();
+    for shard in &bdb.shards {
+        let files = reports.get(&shard.node).and_then(|(_, report)| report.files.get(&shard.uid));
+        for file in files.into_iter().flatten() {
+            found.push((
+                shard.uid,
+                json!({
+                    "filename": file.filename, "node_uid": shard.node.to_string(), "shard_role": shard.role,
+                    "shard_slots": format!("{}-{}", shard.slots.0, shard.slots.1), "shard_uid": shard.uid.to_string(),
+                    "last_modified": clock::iso(file.modified), "size": file.size,
+                }),
+            ));
+        }
+    }
+    found
+}
+
+/// `ready` when every part of the database has files, or none are needed (REST reference, 12).
+fn recovery_plan(ask: &Ask<'_>, uid: u32) -> Result<Value, Refusal> {
+    let bdb = ask.state.bdb(uid)?;
+    if bdb.status != BdbStatus::Recovery {
+        return Err(Refusal::new(409, "not_recoverable", "the database is not waiting for recovery"));
+    }
+    let files = files(ask, uid);
+    let has = |group: u32| {
+        bdb.shards.iter().any(|shard| shard.group == group && files.iter().any(|(uid, _)| *uid == shard.uid))
+    };
+    let ready = bdb.text("data_persistence") == "disabled" || (0..bdb.groups()).all(has);
+    Ok(json!({
+        "status": if ready { "ready" } else { "missing-files" },
+        "data_files": files.into_iter().map(|(_, file)| file).collect::<Vec<_>>(),
+    }))
+}
+
+/// `GET /v1/bdbs/{uid}/availability`: answered by any node from what it knows (REST reference, 6.8).
+pub(super) fn availability(ask: &Ask<'_>, uid: u32, local_only: bool) -> Result<Reply, Refusal> {
+    let refuse = |code: &'static str, why: &str| Refusal::new(503, code, why).shaped(Shape::B);
+    let quorum = {
+        let core = ask.node.core.lock();
+        core.leads() || core.known_master(ask.node.settings.election_timeout() * 2).is_some()
+    };
+    if !quorum {
+        return Err(Refusal::no_quorum().shaped(Shape::B));
+    }
+    let bdb = ask.state.bdb(uid).map_err(|refusal| refusal.shaped(Shape::B))?;
+    let own = ask.node.report();
+    let serves = bdb.endpoint.nodes.contains(&ask.own);
+    if serves && !own.endpoints.get(&uid).is_some_and(|endpoint| endpoint.bound) {
+        return Err(refuse("bdb_unavailable_port_unbound", "the proxy does not listen"));
+    }
+    let alive = |node: u32| ask.state.nodes.get(&node).is_some_and(NodeRecord::is_up);
+    if (local_only && !serves) || !bdb.endpoint.nodes.iter().any(|node| alive(*node)) {
+        return Err(refuse("bdb_endpoint_unavailable", "no endpoint is available"));
+    }
+    let dead = bdb.shards.iter().filter(|shard| shard.role == ShardRole::Master).any(|shard| {
+        !alive(shard.node)
+            || (shard.node == ask.own && !own.shards.get(&shard.uid).is_some_and(|report| report.running))
+    });
+    if dead || !bdb.runs() {
+        return Err(refuse("bdb_unavailable_shard_unreachable", "a shard cannot be reached"));
+    }
+    Ok(Reply::empty())
+}

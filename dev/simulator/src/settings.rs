@@ -1,0 +1,138 @@
+//! What a node process is told: by the environment of a development cluster, or by flags when it stands alone.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::Args;
+
+/// The version every node reports. It says what it is, so that nobody mistakes a simulator for the product.
+pub const SOFTWARE_VERSION: &str = "8.0.20-44-simulator";
+
+/// The port of node-to-node traffic, in the range that the product uses for it (reference, 2.5).
+pub const PEER_PORT: u16 = 3340;
+
+/// The port of the control API: faults and dumps, never served beside the REST API (REST reference, 16.1 rule 4).
+pub const CONTROL_PORT: u16 = 3399;
+
+/// Settings of one node.
+#[derive(Debug, Clone, Args)]
+pub struct NodeArgs {
+    /// Address that every listener binds on.
+    #[arg(long, env = "STEPWRIGHT_DEV_BIND", default_value = "127.0.0.1")]
+    pub bind: String,
+    /// Address by which other nodes and clients know this node.
+    #[arg(long, env = "STEPWRIGHT_DEV_POD_IP")]
+    pub address: Option<String>,
+    /// Folder that stands for the root of the container's file system.
+    #[arg(long, env = "STEPWRIGHT_DEV_ROOT")]
+    pub root: Option<PathBuf>,
+    /// Folder of the persistent volume.
+    #[arg(long, env = "SIM_DATA")]
+    pub data: Option<PathBuf>,
+    /// Host name of the node.
+    #[arg(long, env = "POD_NAME")]
+    pub hostname: Option<String>,
+    /// Factor for all simulated durations.
+    #[arg(long, env = "SIM_SCALE", default_value_t = 0.05)]
+    pub scale: f64,
+    /// Seed of generated identifiers.
+    #[arg(long, env = "SIM_SEED", default_value_t = 1)]
+    pub seed: u64,
+    /// Memory that the node claims to have, in bytes.
+    #[arg(long, env = "SIM_MEMORY", default_value_t = 4 << 30)]
+    pub memory: u64,
+    /// CPU cores that the node claims to have.
+    #[arg(long, env = "SIM_CORES", default_value_t = 2)]
+    pub cores: u32,
+    /// The redis-server to run for each shard.
+    #[arg(long, env = "SIM_REDIS_SERVER", default_value = "redis-server")]
+    pub redis_server: PathBuf,
+}
+
+/// Settings with everything derived.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where listeners bind.
+    pub bind: String,
+    /// How others know the node.
+    pub address: String,
+    /// The persistent volume.
+    pub data: PathBuf,
+    /// Where `node.id` and the token of `rladmin` are: gone with the pod, unlike `data`.
+    pub etc: PathBuf,
+    /// Host name.
+    pub hostname: String,
+    /// Factor for simulated durations.
+    pub scale: f64,
+    /// Seed of identifiers.
+    pub seed: u64,
+    /// Claimed memory.
+    pub memory: u64,
+    /// Claimed cores.
+    pub cores: u32,
+    /// Binary for shards.
+    pub redis_server: PathBuf,
+}
+
+impl NodeArgs {
+    /// Derives the settings from the arguments.
+    pub fn settings(self) -> Settings {
+        let Self { bind, address, root, data, hostname, scale, seed, memory, cores, redis_server } = self;
+        let etc = etc_folder(root.as_deref(), data.as_deref());
+        let data = data.unwrap_or_else(|| root.unwrap_or_else(|| PathBuf::from("/")).join("opt/persistent"));
+        Settings {
+            address: address.unwrap_or_else(|| bind.clone()),
+            hostname: hostname.unwrap_or_else(|| format!("node-{}", bind.replace('.', "-"))),
+            scale: scale.max(0.0),
+            bind,
+            data,
+            etc,
+            seed,
+            memory,
+            cores,
+            redis_server,
+        }
+    }
+}
+
+/// The folder of `node.id`: below the container's root, or below the data folder of a node that stands alone.
+pub fn etc_folder(root: Option<&Path>, data: Option<&Path>) -> PathBuf {
+    match (root, data) {
+        (Some(root), _) => root.join("etc/opt/redislabs"),
+        (None, Some(data)) => data.join("etc"),
+        (None, None) => PathBuf::from("/etc/opt/redislabs"),
+    }
+}
+
+impl Settings {
+    /// A documented duration, scaled.
+    pub fn scaled(&self, duration: Duration) -> Duration {
+        duration.mul_f64(self.scale)
+    }
+
+    /// A documented duration in milliseconds, scaled.
+    pub fn scaled_ms(&self, ms: u64) -> u64 {
+        u64::try_from(self.scaled(Duration::from_millis(ms)).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// How long a follower hears nothing before it thinks the master gone. Documented as 2-5 s; the floor keeps a
+    /// busy machine, on which a process is not scheduled for a second, from electing for nothing.
+    pub fn election_timeout(&self) -> Duration {
+        self.scaled(Duration::from_secs(3)).max(Duration::from_millis(1500))
+    }
+
+    /// How long the master hears nothing before a node counts as down (REST reference, 16.2).
+    pub fn down_after(&self) -> Duration {
+        self.scaled(Duration::from_secs(4)).max(Duration::from_millis(1800))
+    }
+}
+
+/// Where to dial a node's address: in a development cluster, what is served on 10.N.x.y is bound on 127.N.x.y.
+pub fn dial(address: &str) -> String {
+    match address.strip_prefix("10.") {
+        Some(rest) => format!("127.{rest}"),
+        None => address.to_owned(),
+    }
+}
