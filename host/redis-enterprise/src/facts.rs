@@ -1,0 +1,357 @@
+//! The facts that are offered: where each comes from, and what is taken out of it before anybody sees it.
+//!
+//! A fact must not change while the cluster is at rest: a change wakes every primary of the cluster. So the fields in the
+//! table below go, or are coarsened, and the rest is written in one canonical form. Secrets become fingerprints.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+use stepwright_core::secrets::Fingerprinter;
+
+use crate::connection::{Answer, BOOTSTRAP};
+use crate::error::{CallError, Cause, describe};
+
+/// A fact's identity; the order is the order of reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum FactKind {
+    Bootstrap,
+    NodesStatus,
+    Nodes,
+    Bdbs,
+    Cluster,
+    Policy,
+    License,
+    Modules,
+}
+
+/// How a field that changes at rest is treated, at whatever depth it stands.
+enum Volatile {
+    Gone(&'static str),
+    /// Rounded down to a multiple.
+    Coarse(&'static str, u64),
+}
+
+use Volatile::{Coarse, Gone};
+
+pub(crate) struct Source {
+    pub(crate) kind: FactKind,
+    pub(crate) name: &'static str,
+    pub(crate) path: &'static str,
+    /// Changes only when somebody changes it: at rest read with the rest of a full look only.
+    pub(crate) slow: bool,
+    volatile: &'static [Volatile],
+}
+
+const MIB: u64 = 1024 * 1024;
+
+/// Every fact. The reasons beside the volatile fields are part of the documentation of facts.
+const SOURCES: [Source; 8] = [
+    Source {
+        kind: FactKind::Bootstrap,
+        name: "bootstrap",
+        path: BOOTSTRAP,
+        slow: true,
+        volatile: &[
+            Gone("uptime"),                   // Seconds since the node started.
+            Gone("system_time"),              // The node's clock.
+            Gone("free_memory"),              // Moves with every allocation.
+            Gone("available_memory"),         // The same.
+            Gone("persistent_storage_avail"), // Moves with every write to disk.
+            Gone("ephemeral_storage_avail"),  // The same.
+        ],
+    },
+    Source {
+        kind: FactKind::NodesStatus,
+        name: "nodes-status",
+        path: "/v1/nodes/status",
+        slow: false,
+        volatile: &[
+            Gone("uptime"),                              // Seconds since the node started.
+            Gone("system_time"),                         // The node's clock.
+            Gone("free_ram"),                            // Moves with every allocation of every process.
+            Coarse("free_provisional_ram", 256 * MIB), // Follows the memory limits of databases, but also what the system uses.
+            Coarse("node_overbooking_depth", 256 * MIB), // Derived from it.
+            Gone("persistent_storage_avail"),          // Moves with every write to disk.
+            Gone("ephemeral_storage_avail"),           // The same.
+        ],
+    },
+    Source {
+        kind: FactKind::Nodes,
+        name: "nodes",
+        path: "/v1/nodes",
+        slow: false,
+        volatile: &[
+            Gone("uptime"),                   // Seconds since the node started.
+            Gone("system_time"),              // The node's clock.
+            Gone("persistent_storage_avail"), // Moves with every write to disk.
+            Gone("ephemeral_storage_avail"),  // The same.
+        ],
+    },
+    Source {
+        kind: FactKind::Bdbs,
+        name: "bdbs",
+        path: "/v1/bdbs",
+        slow: false,
+        volatile: &[
+            Gone("lag"),              // Of a replica's source: measured anew each second.
+            Gone("last_update"),      // Of a replica's source: when that was.
+            Gone("rdb_transferred"),  // Of a replica's source: grows while it copies.
+            Gone("report_timestamp"), // When a shard was last heard of.
+            Gone("heartbeat"),        // When a state machine was last heard of.
+            Gone("backup_progress"),  // Counts while a backup runs, which may be every few minutes.
+            Gone("export_progress"),  // The same for an export.
+            Gone("import_progress"),  // The same for an import.
+        ],
+    },
+    Source { kind: FactKind::Cluster, name: "cluster", path: "/v1/cluster", slow: true, volatile: &[] },
+    Source { kind: FactKind::Policy, name: "policy", path: "/v1/cluster/policy", slow: true, volatile: &[] },
+    Source { kind: FactKind::License, name: "license", path: "/v1/license", slow: true, volatile: &[] },
+    Source { kind: FactKind::Modules, name: "modules", path: "/v1/modules", slow: true, volatile: &[] },
+];
+
+/// Fields whose texts are secrets, wherever they stand.
+const SECRET_FIELDS: [&str; 22] = [
+    "access_token",
+    "account_key",
+    "admin_password",
+    "authentication_admin_pass",
+    "authentication_redis_pass",
+    "authentication_sasl_pass",
+    "bind_pass",
+    "client_key",
+    "crdt_repl_pass",
+    "new_password",
+    "old_password",
+    "passphrase",
+    "password",
+    "password_hash",
+    "private_key",
+    "sas_token",
+    "secret_access_key",
+    "secret_key",
+    "smtp_password",
+    "sync_password",
+    "syncer_password",
+    "token",
+];
+/// Objects with credentials of a backup's place, where `key` is a private key. Elsewhere it may be the key of a tag.
+const PLACES: [&str; 4] = ["backup_location", "export_location", "import_location", "dataset_import_sources"];
+/// Addresses that may hold a user and a password.
+const ADDRESSES: [&str; 3] = ["uri", "url", "sftp_url"];
+
+impl Source {
+    pub(crate) fn named(name: &str) -> Option<&'static Self> {
+        SOURCES.iter().find(|source| source.name == name)
+    }
+
+    pub(crate) fn of(kind: FactKind) -> Option<&'static Self> {
+        SOURCES.iter().find(|source| source.kind == kind)
+    }
+
+    /// The names of all facts, for messages.
+    pub(crate) fn names() -> String {
+        SOURCES.map(|source| source.name).join(", ")
+    }
+}
+
+/// A fact as it is handed out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Known {
+    /// Canonical JSON, or why it is not known.
+    pub(crate) value: Result<String, String>,
+    /// Something in it is on its way to another state.
+    pub(crate) moving: bool,
+    /// The reason is one that may pass by itself.
+    pub(crate) passing: bool,
+}
+
+impl Known {
+    fn unknown(reason: String, passing: bool) -> Self {
+        Self { value: Err(reason), moving: false, passing }
+    }
+}
+
+impl From<CallError> for Known {
+    fn from(error: CallError) -> Self {
+        Self::unknown(error.to_string(), true)
+    }
+}
+
+/// A fact of the whole cluster, from its answer.
+pub(crate) fn know(source: &Source, answer: &Answer, fingerprinter: &Fingerprinter) -> Known {
+    if source.kind == FactKind::License && answer.status == 404 {
+        // No license is installed (REST reference, 4.3): that is known, and nothing about it is.
+        return Known { value: Ok("{}".to_owned()), moving: false, passing: false };
+    }
+    if answer.status != 200 {
+        let reason = format!("GET {}: {}", source.path, describe(answer.status, &answer.body));
+        return Known::unknown(reason, answer.status >= 500 || answer.status == 401);
+    }
+    let Ok(value) = serde_json::from_slice(&answer.body) else {
+        return Known::unknown(format!("GET {}: {}", source.path, Cause::CutOff), true);
+    };
+    settle(source, value, fingerprinter)
+}
+
+/// The fact `bootstrap`, from the answers of the pods.
+pub(crate) fn know_bootstrap(
+    answers: Vec<(String, Result<Answer, CallError>)>,
+    pending: &[String],
+    fingerprinter: &Fingerprinter,
+) -> Known {
+    let mut pods = Map::new();
+    for (pod, answer) in answers {
+        let value = match answer {
+            Ok(answer) => match (answer.status, serde_json::from_slice::<Value>(&answer.body)) {
+                (200, Ok(value)) if value.is_object() => value,
+                (200, _) => json!({"error": Cause::CutOff.to_string()}),
+                (401, _) => json!({"bootstrap_status": {"state": "completed"}}),
+                (status, _) => json!({"error": describe(status, &answer.body)}),
+            },
+            Err(CallError::Unreachable { cause, .. } | CallError::Lost { cause, .. }) => {
+                json!({"error": cause.to_string()})
+            }
+            Err(error) => json!({"error": error.to_string()}),
+        };
+        pods.insert(pod, value);
+    }
+    for pod in pending {
+        pods.insert(pod.clone(), json!({"error": "the pod has no address yet"}));
+    }
+    match Source::of(FactKind::Bootstrap) {
+        Some(source) => settle(source, Value::Object(pods), fingerprinter),
+        None => Known::unknown("no such fact".to_owned(), false),
+    }
+}
+
+fn settle(source: &Source, mut value: Value, fingerprinter: &Fingerprinter) -> Known {
+    let moving = moves(source.kind, &value);
+    for volatile in source.volatile {
+        steady(&mut value, volatile);
+    }
+    redact(&mut value, source.path, fingerprinter);
+    if let Value::Array(items) = &mut value {
+        // The order of a list of objects is the server's whim.
+        items.sort_by_key(|item| item.get("uid").map(|uid| (uid.as_u64(), uid.to_string())));
+    }
+    Known { value: Ok(canonical(value).to_string()), moving, passing: false }
+}
+
+fn steady(value: &mut Value, volatile: &Volatile) {
+    match value {
+        Value::Object(fields) => {
+            match volatile {
+                Gone(name) => {
+                    fields.remove(*name);
+                }
+                Coarse(name, step) => {
+                    if let Some(field) = fields.get_mut(*name)
+                        && let Some(number) = field.as_u64()
+                    {
+                        *field = Value::from(number - number % (*step).max(1));
+                    }
+                }
+            }
+            fields.values_mut().for_each(|value| steady(value, volatile));
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| steady(item, volatile)),
+        _ => {}
+    }
+}
+
+/// Puts fingerprints in the place of secrets in anything that came from `path`.
+pub(crate) fn redact(value: &mut Value, path: &str, fingerprinter: &Fingerprinter) {
+    fingerprinter.redact(value, &SECRET_FIELDS);
+    if path.split('?').next() == Some("/v1/license") {
+        // A license is kept in a Secret; its fingerprint tells whether it is the wanted one.
+        fingerprinter.redact(value, &["license"]);
+    }
+    redact_by_shape(value, fingerprinter);
+}
+
+fn redact_by_shape(value: &mut Value, fingerprinter: &Fingerprinter) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                if PLACES.contains(&name.as_str()) {
+                    fingerprinter.redact(value, &["key"]);
+                }
+                if ADDRESSES.contains(&name.as_str())
+                    && let Value::String(text) = value
+                {
+                    redact_address(text, fingerprinter);
+                }
+                redact_by_shape(value, fingerprinter);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| redact_by_shape(item, fingerprinter)),
+        Value::String(text) if text.contains("PRIVATE KEY-----") => {
+            *text = fingerprinter.fingerprint(text.as_bytes());
+        }
+        _ => {}
+    }
+}
+
+/// `redis://user:password@host` keeps all but the password.
+fn redact_address(text: &mut String, fingerprinter: &Fingerprinter) {
+    let Some((scheme, rest)) = text.split_once("://") else { return };
+    let Some((user, host)) = rest.rsplit_once('@') else { return };
+    let (name, password) = user.split_once(':').unwrap_or(("", user));
+    *text = format!("{scheme}://{name}:{}@{host}", fingerprinter.fingerprint(password.as_bytes()));
+}
+
+/// Whether something in a fact is on its way, so that it is worth looking at often (REST reference, 3.1, 5 and 6.3).
+fn moves(kind: FactKind, value: &Value) -> bool {
+    let word = |value: &Value, pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    let any = |value: &Value, test: &dyn Fn(&Value) -> bool| match value {
+        Value::Object(fields) => fields.values().any(test),
+        Value::Array(items) => items.iter().any(test),
+        _ => false,
+    };
+    match kind {
+        FactKind::Bootstrap => any(value, &|pod| word(pod, "/bootstrap_status/state").as_deref() != Some("completed")),
+        FactKind::NodesStatus => any(value, &|node| word(node, "/node_status").as_deref() != Some("active")),
+        FactKind::Nodes => any(value, &|node| word(node, "/status").as_deref() != Some("active")),
+        FactKind::Bdbs => {
+            any(value, &|bdb| !matches!(word(bdb, "/status").as_deref(), Some("active" | "creation-failed")))
+        }
+        _ => false,
+    }
+}
+
+/// The same value with the fields of every object in order of their names.
+pub(crate) fn canonical(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let sorted: BTreeMap<String, Value> =
+                fields.into_iter().map(|(name, value)| (name, canonical(value))).collect();
+            Value::Object(sorted.into_iter().collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(canonical).collect()),
+        other => other,
+    }
+}
+
+/// The body of a reply to a step, as JSON text with secrets replaced.
+///
+/// `None` where the server promised JSON for a success and sent something else: what it did is then not known.
+pub(crate) fn reply_body(answer: &Answer, path: &str, fingerprinter: &Fingerprinter) -> Option<String> {
+    if answer.body.is_empty() {
+        return Some("null".to_owned());
+    }
+    match serde_json::from_slice::<Value>(&answer.body) {
+        Ok(mut value) => {
+            redact(&mut value, path, fingerprinter);
+            Some(canonical(value).to_string())
+        }
+        Err(_) if answer.json && (200..300).contains(&answer.status) => None,
+        Err(_) => {
+            let text: String = String::from_utf8_lossy(&answer.body).trim().chars().take(300).collect();
+            Some(Value::String(text).to_string())
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "facts_tests.rs"]
+mod tests;

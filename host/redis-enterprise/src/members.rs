@@ -1,0 +1,180 @@
+//! What Kubernetes says of a cluster: its pods, its credentials, and which cluster a primary belongs to. Reads caches only.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderValue;
+use kube::ResourceExt;
+use kube::core::DynamicObject;
+use serde_json::Value;
+use stepwright_core::object::TypeRef;
+use stepwright_core::secrets::Fingerprinter;
+use stepwright_operator::system::{Reader, SystemId};
+
+use crate::dialer::PodRef;
+use crate::error::CallError;
+
+pub(crate) const CLUSTER_KIND: &str = "RedisEnterpriseCluster";
+const DATABASE_KIND: &str = "RedisEnterpriseDatabase";
+/// Labels that the pods of a cluster's nodes have.
+const CLUSTER_LABEL: &str = "redis.io/cluster";
+const ROLE_LABEL: (&str, &str) = ("redis.io/role", "node");
+
+pub(crate) fn cluster_type() -> TypeRef {
+    TypeRef::new("app.redislabs.com/v1", CLUSTER_KIND)
+}
+
+pub(crate) fn secret_type() -> TypeRef {
+    TypeRef::new("v1", "Secret")
+}
+
+pub(crate) fn pod_type() -> TypeRef {
+    TypeRef::new("v1", "Pod")
+}
+
+/// The cluster that a primary belongs to.
+pub(crate) fn locate(primary: &DynamicObject, reader: &dyn Reader) -> Option<SystemId> {
+    let namespace = primary.namespace()?;
+    let name = match primary.types.as_ref()?.kind.as_str() {
+        CLUSTER_KIND => primary.name_any(),
+        DATABASE_KIND => match text(&primary.data, "/spec/redisEnterpriseCluster/name") {
+            Some(name) => name.to_owned(),
+            None => only_cluster(reader, &namespace)?,
+        },
+        _ => return None,
+    };
+    Some(SystemId { namespace, name })
+}
+
+/// The one cluster of the namespace. One that was refused, because another came first, does not count.
+fn only_cluster(reader: &dyn Reader, namespace: &str) -> Option<String> {
+    let clusters = reader.list(&cluster_type(), namespace);
+    let mut good = clusters.iter().filter(|cluster| text(&cluster.data, "/status/state") != Some("Invalid"));
+    match (good.next(), good.next()) {
+        (Some(only), None) => Some(only.name_any()),
+        (None, _) => match clusters.as_slice() {
+            [only] => Some(only.name_any()),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// A node's pod that has an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Member {
+    pub(crate) pod: PodRef,
+    /// Changes when the pod is another one, when its container was restarted, or when it became ready or unready.
+    pub(crate) incarnation: String,
+}
+
+/// What is known of a cluster's pods, in the order of their numbers.
+#[derive(Debug, Default)]
+pub(crate) struct Members {
+    pub(crate) reachable: Vec<Member>,
+    /// Names of pods without an address.
+    pub(crate) pending: Vec<String>,
+}
+
+impl Members {
+    pub(crate) fn of(system: &SystemId, reader: &dyn Reader) -> Self {
+        let mut pods: Vec<(u32, Arc<DynamicObject>)> = reader
+            .list(&pod_type(), &system.namespace)
+            .into_iter()
+            .filter_map(|pod| Some((ordinal(&pod, system)?, pod)))
+            .collect();
+        pods.sort_by_key(|(ordinal, _)| *ordinal);
+        let mut members = Self::default();
+        for (_, pod) in pods {
+            let name = pod.name_any();
+            let over = matches!(text(&pod.data, "/status/phase"), Some("Failed" | "Succeeded"));
+            match text(&pod.data, "/status/podIP") {
+                Some(ip) if !over => {
+                    let incarnation = incarnation(&pod, ip);
+                    let pod = PodRef { namespace: system.namespace.clone(), pod: name, ip: ip.to_owned() };
+                    members.reachable.push(Member { pod, incarnation });
+                }
+                _ => members.pending.push(name),
+            }
+        }
+        members
+    }
+
+    pub(crate) fn named(&self, pod: &str) -> Option<&Member> {
+        self.reachable.iter().find(|member| member.pod.pod == pod)
+    }
+
+    pub(crate) fn at(&self, ip: &str) -> Option<&Member> {
+        self.reachable.iter().find(|member| member.pod.ip == ip)
+    }
+
+    /// Equal as long as nothing about the pods changed that could make a fact change.
+    pub(crate) fn key(&self) -> String {
+        let reachable = self.reachable.iter().map(|member| format!("{}={}", member.pod.pod, member.incarnation));
+        reachable.chain(self.pending.iter().cloned()).collect::<Vec<_>>().join(";")
+    }
+}
+
+/// The number of a pod `<cluster>-<number>` with the labels of a node.
+fn ordinal(pod: &DynamicObject, system: &SystemId) -> Option<u32> {
+    let labels = pod.metadata.labels.as_ref()?;
+    let label = |key: &str| labels.get(key).map(String::as_str);
+    if label(CLUSTER_LABEL) != Some(&system.name) || label(ROLE_LABEL.0) != Some(ROLE_LABEL.1) {
+        return None;
+    }
+    let name = pod.metadata.name.as_deref()?;
+    name.strip_prefix(system.name.as_str())?.strip_prefix('-')?.parse().ok()
+}
+
+fn incarnation(pod: &DynamicObject, ip: &str) -> String {
+    let containers = pod.data.pointer("/status/containerStatuses").and_then(Value::as_array);
+    let containers = containers.into_iter().flatten().map(|container| {
+        let restarts = container.get("restartCount").and_then(Value::as_u64).unwrap_or_default();
+        let ready = container.get("ready").and_then(Value::as_bool).unwrap_or_default();
+        format!("{restarts}{}", if ready { "r" } else { "n" })
+    });
+    let containers: Vec<String> = containers.collect();
+    format!("{}/{ip}/{}", pod.metadata.uid.as_deref().unwrap_or_default(), containers.join(","))
+}
+
+/// The administrator's credentials, ready to be sent. Shown nowhere.
+pub(crate) struct Credentials {
+    pub(crate) secret: String,
+    pub(crate) header: HeaderValue,
+    /// Tells this credential from another one.
+    pub(crate) fingerprint: String,
+}
+
+impl Credentials {
+    /// Reads them from the cluster's Secret as it is now.
+    pub(crate) fn of(
+        system: &SystemId,
+        cluster: &DynamicObject,
+        reader: &dyn Reader,
+        fingerprinter: &Fingerprinter,
+    ) -> Result<Self, CallError> {
+        let secret = text(&cluster.data, "/spec/clusterCredentialSecretName").unwrap_or(&system.name).to_owned();
+        let missing = || CallError::NoCredentials { secret: secret.clone() };
+        let object = reader.get(&secret_type(), &system.namespace, &secret).ok_or_else(missing)?;
+        let value = |key: &str| -> Option<String> {
+            let encoded = object.data.get("data")?.get(key)?.as_str()?;
+            let value = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
+            Some(value).filter(|value| !value.is_empty())
+        };
+        let (username, password) = value("username").zip(value("password")).ok_or_else(missing)?;
+        let pair = format!("{username}:{password}");
+        let mut header = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(&pair))).map_err(|_| missing())?;
+        header.set_sensitive(true);
+        Ok(Self { secret, header, fingerprint: fingerprinter.fingerprint(pair.as_bytes()) })
+    }
+}
+
+/// A text at a JSON pointer, unless it is empty.
+fn text<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {
+    value.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty())
+}
+
+#[cfg(test)]
+#[path = "members_tests.rs"]
+mod tests;

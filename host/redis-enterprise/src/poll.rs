@@ -1,0 +1,224 @@
+//! One task for each cluster does all its reading, so that a hundred askers wait for one answer.
+//!
+//! At rest, with the facts of the built-in steps asked for and a cluster of N nodes, the number of requests is constant:
+//! `GET /v1/nodes/status` every 5 s, whose `Cluster-State-Id` tells whether any configuration changed; and every 60 s each
+//! fact once (seven requests, and one for each node). That is 12 + 6 + N a minute. A server that sends no such number is
+//! asked for `nodes/status`, `nodes` and `bdbs` every 5 s instead: 36 + 4 + N a minute. While something moves, those three
+//! and `bootstrap` are read every 500 ms (`Settings`).
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::future::{join, join_all};
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+use stepwright_core::observation::Fact;
+use stepwright_operator::system::SystemId;
+use tokio::sync::{Notify, broadcast, watch};
+use tokio_util::task::AbortOnDropHandle;
+use tracing::debug;
+
+use crate::client::{Client, Tools};
+use crate::error::CallError;
+use crate::facts::{self, FactKind, Known, Source};
+use crate::snapshot::{Next, Snapshot};
+
+/// One cluster: the way to it, what is known of it, and the task that keeps that fresh.
+pub(crate) struct Watched {
+    pub(crate) shared: Arc<Shared>,
+    task: AbortOnDropHandle<()>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) system: SystemId,
+    pub(crate) client: Client,
+    tools: Tools,
+    snapshot: Mutex<Snapshot>,
+    /// Somebody asked for facts, or made a call.
+    wake: Notify,
+    /// Counts up with each fact that was read.
+    news: watch::Receiver<u64>,
+    changes: broadcast::Sender<SystemId>,
+}
+
+impl Watched {
+    pub(crate) fn start(system: SystemId, tools: Tools, changes: broadcast::Sender<SystemId>) -> Self {
+        let (news_sender, news) = watch::channel(0);
+        let shared = Arc::new(Shared {
+            client: Client::new(system.clone(), tools.clone()),
+            system,
+            tools,
+            snapshot: Mutex::new(Snapshot::new(Instant::now())),
+            wake: Notify::new(),
+            news,
+            changes,
+        });
+        let task = tokio::spawn(shared.clone().run(news_sender));
+        Self { shared, task: AbortOnDropHandle::new(task) }
+    }
+
+    /// The task came to an end, which it never does by itself.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.task.is_finished()
+    }
+}
+
+impl Shared {
+    /// The facts, once all are fresh; without them where that takes too long.
+    pub(crate) async fn facts(&self, kinds: &[FactKind]) -> Option<Vec<Fact>> {
+        let mut news = self.news.clone();
+        let generation = {
+            let now = Instant::now();
+            let key = self.key();
+            let mut snapshot = self.snapshot.lock();
+            snapshot.meet(key, now);
+            snapshot.ask(kinds, now)
+        };
+        let wait = async {
+            loop {
+                news.mark_unchanged();
+                if let Some(facts) = self.snapshot.lock().answer(kinds, generation) {
+                    return Some(facts);
+                }
+                self.wake.notify_one();
+                // The sender goes only with the task.
+                news.changed().await.ok()?;
+            }
+        };
+        tokio::time::timeout(self.tools.settings.patience, wait).await.ok().flatten()
+    }
+
+    /// A mutating call begins or has ended: whatever is known may be old.
+    pub(crate) fn called(&self) {
+        self.snapshot.lock().called(Instant::now(), &self.tools.settings);
+        self.wake.notify_one();
+    }
+
+    /// What Kubernetes says of pods and credentials.
+    fn key(&self) -> String {
+        let members = self.client.members();
+        self.client.keep(&members);
+        let credentials = self.client.credentials().map_or_else(|error| error.to_string(), |it| it.fingerprint);
+        format!("{}|{credentials}", members.key())
+    }
+
+    async fn run(self: Arc<Self>, news: watch::Sender<u64>) {
+        loop {
+            let key = self.key();
+            let next = {
+                let now = Instant::now();
+                let mut snapshot = self.snapshot.lock();
+                snapshot.meet(key, now);
+                snapshot.next(now, &self.tools.settings)
+            };
+            match next {
+                Next::Sleep(until) => {
+                    let _ = tokio::time::timeout_at(until.into(), self.wake.notified()).await;
+                }
+                Next::GivenUp => self.tell(),
+                Next::Read { kinds, generation } => {
+                    self.read(kinds, generation, &news).await;
+                    self.snapshot.lock().finished(Instant::now());
+                }
+            }
+        }
+    }
+
+    async fn read(&self, kinds: Vec<FactKind>, generation: u64, news: &watch::Sender<u64>) {
+        let bootstrap = async {
+            if kinds.contains(&FactKind::Bootstrap) {
+                let known = self.read_bootstrap().await;
+                if self.store(FactKind::Bootstrap, generation, known, None, news) {
+                    // A node became a member, or is none any more: what the cluster says may have been asked too early.
+                    self.snapshot.lock().doubt_unknown();
+                    self.tell();
+                }
+            }
+        };
+        let cluster = async {
+            if self
+                .read_cluster(kinds.iter().copied().filter(|kind| *kind != FactKind::Bootstrap), generation, news)
+                .await
+            {
+                self.tell();
+            }
+        };
+        join(bootstrap, cluster).await;
+    }
+
+    /// One request to each pod, all at once.
+    async fn read_bootstrap(&self) -> Known {
+        let members = self.client.members();
+        let asked = members
+            .reachable
+            .iter()
+            .map(|member| async { (member.pod.pod.clone(), self.client.bootstrap(&member.pod).await) });
+        facts::know_bootstrap(join_all(asked).await, &members.pending, &self.tools.fingerprinter)
+    }
+
+    /// One request after another; says whether anything changed.
+    async fn read_cluster(
+        &self,
+        kinds: impl Iterator<Item = FactKind>,
+        generation: u64,
+        news: &watch::Sender<u64>,
+    ) -> bool {
+        let mut left: Vec<FactKind> = kinds.collect();
+        left.reverse();
+        let mut failure: Option<CallError> = None;
+        let mut changed = false;
+        while let Some(kind) = left.pop() {
+            let Some(source) = Source::of(kind) else { continue };
+            let answer = match &failure {
+                // Nobody answered the question before this one: nobody is asked again right now.
+                Some(error) => Err(error.clone()),
+                None => self.client.get(source.path).await,
+            };
+            let (known, raw, state_id) = match answer {
+                Ok(answer) => {
+                    let raw: [u8; 32] = Sha256::new_with_prefix(answer.status.to_le_bytes())
+                        .chain_update(&answer.body)
+                        .finalize()
+                        .into();
+                    let same = self.snapshot.lock().same(kind, &raw);
+                    let known = same.unwrap_or_else(|| facts::know(source, &answer, &self.tools.fingerprinter));
+                    (known, Some(raw), answer.state_id)
+                }
+                Err(error) => {
+                    debug!(system = %self.system, fact = source.name, %error, "fact is not known");
+                    failure.get_or_insert(error.clone());
+                    (Known::from(error), None, None)
+                }
+            };
+            let good = known.value.is_ok();
+            let differs = self.store(kind, generation, known, raw, news);
+            changed |= differs;
+            if kind == FactKind::NodesStatus && good {
+                let more = self.snapshot.lock().note_state(state_id, differs);
+                left.extend(more);
+                left.sort();
+                left.dedup();
+                left.reverse();
+            }
+        }
+        changed
+    }
+
+    fn store(
+        &self,
+        kind: FactKind,
+        generation: u64,
+        known: Known,
+        raw: Option<[u8; 32]>,
+        news: &watch::Sender<u64>,
+    ) -> bool {
+        let changed = self.snapshot.lock().store(kind, generation, known, raw, Instant::now());
+        news.send_modify(|count| *count = count.wrapping_add(1));
+        changed
+    }
+
+    fn tell(&self) {
+        // Nobody listens while the operator starts; whoever comes then looks at everything anyway.
+        let _ = self.changes.send(self.system.clone());
+    }
+}

@@ -1,0 +1,50 @@
+//! How often, how long, how far: every number that the fact source waits by, in one place.
+
+use std::time::Duration;
+
+/// Waits and rates. The defaults are meant for real clusters; tests shorten them.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Between two looks at a cluster at rest.
+    pub rest_interval: Duration,
+    /// Between two looks while something moves.
+    pub moving_interval: Duration,
+    /// How long after a mutating call the cluster counts as moving whatever it says.
+    pub settle: Duration,
+    /// A cluster that moves, but shows no change for this long, is looked at as if it were at rest: what is stuck is not
+    /// helped by asking often.
+    pub restless: Duration,
+    /// At rest everything is read again this often, also what no sign of a change points at.
+    pub full_interval: Duration,
+    /// A fact that nobody asked for in this time is no longer read. The system is then named as changed once, so that
+    /// whoever needs the fact asks again.
+    pub interest: Duration,
+    /// TCP or port-forward, TLS and HTTP together.
+    pub connect_timeout: Duration,
+    /// From the request to the end of the reply.
+    pub read_timeout: Duration,
+    /// The same for `GET /v1/bootstrap`, which a healthy node answers out of its own memory.
+    pub probe_timeout: Duration,
+    /// How long an asker waits for facts before they count as unknown.
+    pub patience: Duration,
+    /// The DNS domain of the Kubernetes cluster: part of a Redis Enterprise cluster's name.
+    pub cluster_domain: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            rest_interval: Duration::from_secs(5),
+            moving_interval: Duration::from_millis(500),
+            settle: Duration::from_secs(10),
+            restless: Duration::from_secs(120),
+            full_interval: Duration::from_secs(60),
+            interest: Duration::from_secs(600),
+            connect_timeout: Duration::from_secs(5),
+            read_timeout: Duration::from_secs(30),
+            probe_timeout: Duration::from_secs(5),
+            patience: Duration::from_secs(20),
+            cluster_domain: "cluster.local".to_owned(),
+        }
+    }
+}

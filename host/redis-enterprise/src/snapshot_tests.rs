@@ -1,0 +1,177 @@
+use super::*;
+use FactKind::{Bdbs, Bootstrap, Cluster, NodesStatus};
+
+fn known(value: &str) -> Known {
+    Known { value: Ok(value.to_owned()), moving: false, passing: false }
+}
+
+fn moving(value: &str) -> Known {
+    Known { moving: true, ..known(value) }
+}
+
+struct Test {
+    snapshot: Snapshot,
+    settings: Settings,
+    start: Instant,
+}
+
+impl Test {
+    fn new() -> Self {
+        let start = Instant::now();
+        Self { snapshot: Snapshot::new(start), settings: Settings::default(), start }
+    }
+
+    fn at(&self, millis: u64) -> Instant {
+        self.start + Duration::from_millis(millis)
+    }
+
+    fn next(&mut self, millis: u64) -> Next {
+        let now = self.at(millis);
+        self.snapshot.next(now, &self.settings)
+    }
+
+    /// What is read at a time, and stored with these values.
+    #[track_caller]
+    fn read(&mut self, millis: u64, expected: &[FactKind], value: &Known) {
+        let Next::Read { kinds, generation } = self.next(millis) else { panic!("nothing to read at {millis}") };
+        assert_eq!(kinds, expected);
+        for kind in kinds {
+            let now = self.at(millis);
+            self.snapshot.store(kind, generation, value.clone(), None, now);
+        }
+    }
+}
+
+#[test]
+fn at_rest_one_small_answer_is_read_each_five_seconds() {
+    let mut test = Test::new();
+    let all = [Bootstrap, NodesStatus, Bdbs, Cluster];
+    test.snapshot.ask(&all, test.start);
+    test.read(0, &all, &known("1"));
+    assert!(test.snapshot.note_state(Some("7".to_owned()), false).contains(&Bdbs));
+    let mut reads = Vec::new();
+    for second in 1..=120 {
+        if let Next::Read { kinds, generation } = test.next(second * 1000) {
+            for kind in &kinds {
+                let now = test.at(second * 1000);
+                assert!(!test.snapshot.store(*kind, generation, known("1"), None, now));
+            }
+            assert!(test.snapshot.note_state(Some("7".to_owned()), false).is_empty());
+            reads.push((second, kinds.len()));
+        }
+    }
+    let full: Vec<u64> = reads.iter().filter(|(_, count)| *count == 4).map(|(second, _)| *second).collect();
+    assert_eq!(full, [60, 120]);
+    assert_eq!(reads.len(), 24);
+    assert_eq!(reads.iter().map(|(_, count)| count).sum::<usize>(), 22 + 2 * 4);
+}
+
+#[test]
+fn without_the_configurations_number_quick_facts_are_read_each_time() {
+    let mut test = Test::new();
+    let all = [Bootstrap, NodesStatus, Bdbs, Cluster];
+    test.snapshot.ask(&all, test.start);
+    test.read(0, &all, &known("1"));
+    assert!(test.snapshot.note_state(None, false).is_empty());
+    assert!(matches!(test.next(4_999), Next::Sleep(_)));
+    test.read(5_000, &[NodesStatus, Bdbs], &known("1"));
+}
+
+#[test]
+fn another_number_or_another_status_has_all_else_read() {
+    let mut test = Test::new();
+    test.snapshot.ask(&[Bdbs, Cluster], test.start);
+    test.read(0, &[Bdbs, Cluster], &known("1"));
+    assert_eq!(test.snapshot.note_state(Some("7".to_owned()), false), [Bdbs, Cluster]);
+    assert_eq!(test.snapshot.note_state(Some("7".to_owned()), false), []);
+    assert_eq!(test.snapshot.note_state(Some("8".to_owned()), false), [Bdbs, Cluster]);
+    assert_eq!(test.snapshot.note_state(Some("8".to_owned()), true), [Bdbs, Cluster]);
+    // The sign itself is read although nobody asked for it.
+    test.read(5_000, &[NodesStatus], &known("1"));
+    test.read(10_000, &[NodesStatus], &known("1"));
+}
+
+#[test]
+fn what_moves_is_looked_at_often_until_it_seems_stuck() {
+    let mut test = Test::new();
+    test.snapshot.ask(&[Bdbs], test.start);
+    test.read(0, &[Bdbs], &moving("1"));
+    // How it is was not known at the first look.
+    test.read(5_000, &[Bdbs], &moving("2"));
+    test.read(5_500, &[Bdbs], &moving("2"));
+    assert!(matches!(test.next(5_900), Next::Sleep(_)));
+    // The last change was at 5 s; from then on nothing happened for two minutes.
+    test.read(126_000, &[Bdbs], &moving("2"));
+    assert!(matches!(test.next(130_900), Next::Sleep(_)));
+}
+
+#[test]
+fn after_a_call_facts_are_stale_and_soon_read_again() {
+    let mut test = Test::new();
+    let need = test.snapshot.ask(&[Bdbs, Cluster], test.start);
+    assert_eq!(test.snapshot.answer(&[Bdbs], need), None);
+    test.read(0, &[Bdbs, Cluster], &known("1"));
+    assert!(test.snapshot.answer(&[Cluster, Bdbs], need).is_some());
+    assert!(matches!(test.next(100), Next::Sleep(_)));
+    // A reading that began before the call does not count as fresh afterwards.
+    let now = test.at(200);
+    test.snapshot.called(now, &test.settings);
+    let need = test.snapshot.ask(&[Bdbs], now);
+    test.snapshot.store(Bdbs, need - 1, known("1"), None, now);
+    assert_eq!(test.snapshot.answer(&[Bdbs], need), None);
+    test.read(200, &[Bdbs], &known("2"));
+    assert_eq!(test.snapshot.answer(&[Bdbs], need).unwrap()[0].value, Ok("2".to_owned()));
+    // What nobody waits for follows with the next look.
+    test.read(700, &[Bdbs, Cluster], &known("2"));
+    test.read(1_200, &[Bdbs], &known("2"));
+}
+
+#[test]
+fn a_slow_server_gets_its_pause_unless_something_happened_meanwhile() {
+    let mut test = Test::new();
+    test.snapshot.ask(&[Bdbs], test.start);
+    test.read(0, &[Bdbs], &known("1"));
+    test.snapshot.finished(test.at(4_000));
+    assert!(matches!(test.next(8_900), Next::Sleep(_)));
+    test.read(9_000, &[Bdbs], &known("1"));
+    let now = test.at(9_100);
+    test.snapshot.called(now, &test.settings);
+    test.snapshot.finished(test.at(9_200));
+    test.read(9_600, &[Bdbs], &known("1"));
+}
+
+#[test]
+fn other_pods_or_credentials_make_everything_stale() {
+    let mut test = Test::new();
+    test.snapshot.meet("rec-0".to_owned(), test.start);
+    test.snapshot.ask(&[Bdbs], test.start);
+    test.read(0, &[Bdbs], &known("1"));
+    test.snapshot.meet("rec-0".to_owned(), test.at(10));
+    assert!(matches!(test.next(10), Next::Sleep(_)));
+    test.snapshot.meet("rec-0;rec-1".to_owned(), test.at(20));
+    test.read(20, &[Bdbs], &known("1"));
+}
+
+#[test]
+fn a_passing_error_is_tried_again_at_each_look() {
+    let mut test = Test::new();
+    test.snapshot.ask(&[Cluster], test.start);
+    let failed = |passing| Known { value: Err("why".to_owned()), moving: false, passing };
+    test.read(0, &[Cluster], &failed(true));
+    test.read(5_000, &[Cluster], &failed(false));
+    assert!(matches!(test.next(10_000), Next::Sleep(_)));
+}
+
+#[test]
+fn what_nobody_asks_for_is_given_up_and_said_once() {
+    let mut test = Test::new();
+    test.snapshot.ask(&[Bdbs], test.start);
+    test.read(0, &[Bdbs], &known("1"));
+    assert_eq!(test.next(600_000), Next::GivenUp);
+    assert!(matches!(test.next(600_001), Next::Sleep(_)));
+    // Asked again, it is read again before it is handed out.
+    let need = test.snapshot.ask(&[Bdbs], test.at(601_000));
+    assert_eq!(test.snapshot.answer(&[Bdbs], need), None);
+    test.read(601_000, &[Bdbs], &known("1"));
+    assert!(test.snapshot.answer(&[Bdbs], need).is_some());
+}
