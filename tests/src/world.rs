@@ -149,12 +149,10 @@ impl World {
             .context("failed to start kubectl port-forward")?;
         let stdout = child.stdout.take().context("no output")?;
         let (sender, lines) = mpsc::channel();
-        // Ends with the pipe, which ends with the process.
+        // Reads on when nobody listens any more: kubectl ends when it cannot print. Ends with the pipe, and so the process.
         std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    break;
-                }
+                let _ = sender.send(line);
             }
         });
         let mut forward = Forward { child, port: 0 };
@@ -162,6 +160,23 @@ impl World {
         let port = line.strip_prefix("Forwarding from 127.0.0.1:").and_then(|rest| rest.split(' ').next());
         forward.port = port.and_then(|port| port.parse().ok()).with_context(|| format!("not a port: {line}"))?;
         Ok(forward)
+    }
+
+    /// A port-forward over which a database answers. A new Service's port is known to the development cluster's nodes a
+    /// moment after the Service is there; until then they reset the connection, which ends kubectl.
+    pub async fn database(&self, target: &str, remote: u16, password: &str) -> Forward {
+        until("a database that answers", SETTLES, || async {
+            let forward = self.port_forward(target, remote)?;
+            for _ in 0..3 {
+                let said = redis(forward.port, password, &["PING"])?;
+                if said != "PONG" {
+                    bail!("{said:?}");
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            Ok(forward)
+        })
+        .await
     }
 
     /// The loopback address on which a pod of the cluster serves.
@@ -234,7 +249,7 @@ impl Drop for Forward {
     }
 }
 
-/// Runs `redis-cli` against a port on 127.0.0.1 and returns what it printed.
+/// Runs `redis-cli` against a port on 127.0.0.1 and returns what it printed, errors too.
 pub fn redis(port: u16, password: &str, arguments: &[&str]) -> anyhow::Result<String> {
     let mut command = Command::new("redis-cli");
     command.args(["-h", "127.0.0.1", "-p", &port.to_string(), "--no-auth-warning"]);
@@ -242,7 +257,8 @@ pub fn redis(port: u16, password: &str, arguments: &[&str]) -> anyhow::Result<St
         command.env("REDISCLI_AUTH", password);
     }
     let output = command.args(arguments).output().context("failed to run redis-cli; is redis-tools installed?")?;
-    Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+    let said = [output.stdout, output.stderr].concat();
+    Ok(String::from_utf8_lossy(&said).trim_end().to_owned())
 }
 
 /// A small HTTP client: one request, one answer, no redirects. Status and body.

@@ -92,10 +92,12 @@ async fn walkthrough() {
         if pods.len() == 1 { Ok(()) } else { Err(pods.len()) }
     })
     .await;
-    let forward = world.port_forward("service/mydb", 19621).unwrap();
+    let forward = world.database("service/mydb", 19621, &password).await;
     assert_eq!(redis(forward.port, &password, &["PING"]).unwrap(), "PONG");
-    assert!(redis(forward.port, "", &["PING"]).unwrap().contains("NOAUTH"));
-    assert!(redis(forward.port, "wrong", &["PING"]).unwrap().contains("WRONGPASS"));
+    let refused = redis(forward.port, "", &["PING"]).unwrap();
+    assert!(refused.contains("NOAUTH"), "without a password: {refused:?}");
+    let refused = redis(forward.port, "wrong", &["PING"]).unwrap();
+    assert!(refused.contains("WRONGPASS"), "with a wrong one: {refused:?}");
     let info = redis(forward.port, &password, &["INFO"]).unwrap();
     for line in ["# Server", "# Clients", "role:master", "redis_version:"] {
         assert!(info.contains(line), "{info}");

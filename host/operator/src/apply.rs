@@ -131,17 +131,7 @@ async fn desire(
     let live_value = live.as_deref().map(whole);
     let mut body = stamped(object, &primary.owner(step), primary.owner_reference());
     if kind.kind == "Secret" {
-        let current = live_value.as_ref().and_then(|it| it.get("data"));
-        let filled = secrets::secret_data(
-            body,
-            current,
-            &mut |reference: &secrets::SecretKeyRef| {
-                context.secret_value(primary.namespace(), &reference.name, &reference.key)
-            },
-            &mut |generate| context.random_secret(generate),
-        );
-        body =
-            filled.map_err(|error| PassError::Secret { object: object.id.to_string(), message: error.to_string() })?;
+        body = filled(context, primary.namespace(), &object.id, body, live_value.as_ref())?;
     }
     let manager = step_manager(step);
     let wanted = context.memory.digest_of(&body);
@@ -169,6 +159,23 @@ async fn desire(
     Ok(())
 }
 
+/// A Secret as it is sent: plain values encoded, generated ones made or kept, referenced ones looked up.
+fn filled(
+    context: &Context,
+    namespace: &str,
+    id: &ObjectRef,
+    body: Value,
+    live: Option<&Value>,
+) -> Result<Value, PassError> {
+    secrets::secret_data(
+        body,
+        live.and_then(|live| live.get("data")),
+        &mut |reference: &secrets::SecretKeyRef| context.secret_value(namespace, &reference.name, &reference.key),
+        &mut |generate| context.random_secret(generate),
+    )
+    .map_err(|error| PassError::Secret { object: id.to_string(), message: error.to_string() })
+}
+
 async fn amend(
     context: &Context,
     id: &ObjectRef,
@@ -182,10 +189,15 @@ async fn amend(
     if live.metadata.deletion_timestamp.is_some() {
         return Ok(());
     }
-    if difference(body, &whole(&live), manager, "").is_none() {
+    let live_value = whole(&live);
+    let mut body = if kind.kind == "Secret" {
+        filled(context, namespace, id, body.clone(), Some(&live_value))?
+    } else {
+        body.clone()
+    };
+    if difference(&body, &live_value, manager, "").is_none() {
         return Ok(());
     }
-    let mut body = body.clone();
     if let (Some(fields), Some(uid)) = (body.as_object_mut(), live.uid()) {
         // With the uid the API server refuses to make the object if it is gone by now.
         let metadata = fields.entry("metadata").or_insert_with(|| json!({}));

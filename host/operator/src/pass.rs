@@ -77,7 +77,8 @@ pub(crate) async fn pass(
         return Err(error);
     }
 
-    if primary.deleting() && outcome.waiting.is_none() {
+    // A step that cannot even read the spec has not said that nothing is left to undo.
+    if primary.deleting() && outcome.waiting.is_none() && outcome.invalid.is_none() {
         if let Some(finalizer) = &pipeline.finalizer {
             let gone = primary.object.clone();
             apply::finalizer(context, primary, finalizer, false).await?;

@@ -1,0 +1,84 @@
+//! The command line. Every option has an environment variable, so that a manifest can set it.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// A Kubernetes operator whose reconcile steps are WebAssembly components.
+#[derive(Debug, Parser)]
+#[command(name = "stepwright", version, about, long_about = None)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the operator until it is told to stop.
+    Run(Box<RunArgs>),
+    /// Load a component as the operator would, and print its manifest or why it is refused.
+    Inspect {
+        /// A component for wasm32-wasip2.
+        component: PathBuf,
+    },
+    /// Print the Role that the operator needs for its embedded plugins and pipelines, as YAML.
+    Rbac,
+    /// Print this reference as Markdown.
+    #[command(hide = true)]
+    Docs,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct RunArgs {
+    /// The operator's own namespace: its Lease and plugins in ConfigMaps live there.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "default")]
+    pub(crate) namespace: String,
+    /// Namespaces to watch, separated by commas; `*` for all. Default: the operator's own.
+    #[arg(long, env = "WATCH_NAMESPACE", value_delimiter = ',')]
+    pub(crate) watch_namespaces: Vec<String>,
+    /// The name of this process in the Lease and in Events.
+    #[arg(long, env = "POD_NAME", default_value = "stepwright")]
+    pub(crate) identity: String,
+    /// Plugins in this folder (*.wasm) override the embedded ones.
+    #[arg(long, env = "STEPWRIGHT_PLUGIN_DIR")]
+    pub(crate) plugin_dir: Option<PathBuf>,
+    /// A JSON file with settings for steps: `{"upgrade": {…}}`.
+    #[arg(long, env = "STEPWRIGHT_SETTINGS")]
+    pub(crate) settings: Option<PathBuf>,
+    /// A JSON file with pipelines to add to, or to put in the place of, the built-in ones.
+    #[arg(long, env = "STEPWRIGHT_PIPELINES")]
+    pub(crate) pipelines: Option<PathBuf>,
+    /// How pods are reached.
+    #[arg(long, env = "STEPWRIGHT_REACH", value_enum, default_value_t = Reach::Auto)]
+    pub(crate) reach: Reach,
+    /// The address on which health and metrics are served. A development cluster gives each pod one of its own.
+    #[arg(long, env = "STEPWRIGHT_DEV_BIND", default_value = "0.0.0.0")]
+    pub(crate) bind_address: IpAddr,
+    /// The port on which health and metrics are served.
+    #[arg(long, env = "STEPWRIGHT_ADMIN_PORT", default_value_t = 8080)]
+    pub(crate) admin_port: u16,
+    /// The Lease by which one process leads. Empty: lead without one, for tests.
+    #[arg(long, env = "STEPWRIGHT_LEASE", default_value = "stepwright")]
+    pub(crate) lease: String,
+    /// The form of the log. What is logged is chosen by RUST_LOG.
+    #[arg(long, env = "STEPWRIGHT_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+}
+
+/// How the operator reaches the pods of the managed system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Reach {
+    /// By pod IP inside a cluster, through the API server's port-forward outside of one.
+    Auto,
+    /// By pod IP.
+    Direct,
+    /// Through the API server's port-forward.
+    PortForward,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}

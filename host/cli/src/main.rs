@@ -1,0 +1,32 @@
+//! The binary `stepwright`: arguments in, exit code out. The work is in the crates it puts together.
+
+mod args;
+mod plugins;
+mod rbac;
+mod run;
+
+use clap::{CommandFactory, Parser};
+
+use crate::args::{Args, Command};
+
+fn main() -> anyhow::Result<()> {
+    match Args::parse().command {
+        Command::Run(args) => run::run(*args),
+        Command::Inspect { component } => plugins::inspect(&component),
+        Command::Rbac => {
+            print(&rbac::role()?);
+            Ok(())
+        }
+        Command::Docs => {
+            let options = clap_markdown::MarkdownOptions::new().show_footer(false);
+            print(&clap_markdown::help_markdown_command_custom(&Args::command(), &options));
+            Ok(())
+        }
+    }
+}
+
+/// To standard output; a reader that went away is no error.
+pub(crate) fn print(text: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
+}

@@ -1,0 +1,157 @@
+//! `stepwright run`: puts engine, plugins, caches, managed system and controller together.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::Context as _;
+use kube::{Client, Config};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use stepwright_core::pipeline::Pipeline;
+use stepwright_core::secrets::Fingerprinter;
+use stepwright_engine::{Engine, EngineConfig};
+use stepwright_operator::admin::{self, Admin};
+use stepwright_operator::cache::Caches;
+use stepwright_operator::controller::Operator;
+use stepwright_operator::lease;
+use stepwright_operator::metrics::Metrics;
+use stepwright_operator::slots::Slots;
+use stepwright_redis_enterprise::{Dialer, Direct, PortForward, RedisEnterprise, Settings};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+use tracing_subscriber::EnvFilter;
+
+use crate::args::{LogFormat, Reach, RunArgs};
+use crate::plugins;
+
+/// Runs the operator until SIGTERM or Ctrl-C.
+pub(crate) fn run(args: RunArgs) -> anyhow::Result<()> {
+    log_to_stderr(args.log_format);
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(operate(args))
+}
+
+async fn operate(args: RunArgs) -> anyhow::Result<()> {
+    // Every field is taken, so that an option that nobody uses does not compile.
+    let RunArgs {
+        namespace,
+        watch_namespaces,
+        identity,
+        plugin_dir,
+        settings,
+        pipelines,
+        reach,
+        bind_address,
+        admin_port,
+        lease,
+        log_format: _,
+    } = args;
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    info!(version = env!("CARGO_PKG_VERSION"), %namespace, watch = ?watch_namespaces, "starting");
+
+    let pipelines = with_overrides(built_in_pipelines()?, pipelines.as_deref())?;
+    let settings: BTreeMap<String, Value> = settings.as_deref().map(read_json).transpose()?.unwrap_or_default();
+    let engine = Arc::new(Engine::new(EngineConfig::default()).context("failed to set up the sandbox")?);
+    let load = plugins::loader(engine);
+    let slots = Arc::new(Slots::new(pipelines.iter().flat_map(|it| it.steps.clone()).collect()));
+    {
+        let (slots, load) = (slots.clone(), load.clone());
+        tokio::task::spawn_blocking(move || plugins::fill(&slots, &load, plugin_dir.as_deref(), &settings)).await??;
+    }
+
+    let inside = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() && std::env::var_os("KUBECONFIG").is_none();
+    let config = Config::infer().await.context("failed to find a cluster: no in-cluster account and no kubeconfig")?;
+    let client = Client::try_from(config).context("failed to set up the client of the API server")?;
+    let stop = CancellationToken::new();
+    let watched = match watch_namespaces.as_slice() {
+        [] => vec![namespace.clone()],
+        names if names.iter().any(|name| name == "*") => Vec::new(),
+        names => names.to_vec(),
+    };
+    let (caches, changes) = Caches::new(client.clone(), watched, stop.clone());
+    let dialer: Arc<dyn Dialer> = match (reach, inside) {
+        (Reach::Direct, _) | (Reach::Auto, true) => Arc::new(Direct::new()),
+        (Reach::PortForward, _) | (Reach::Auto, false) => Arc::new(PortForward::new(client.clone())),
+    };
+    // The key lives as long as the process: fingerprints are of no use outside it.
+    let fingerprinter = Arc::new(Fingerprinter::new(rand::random()));
+    let system = RedisEnterprise::new(caches.clone(), dialer, fingerprinter.clone(), Settings::default());
+    let metrics = Arc::new(Metrics::default());
+    let ready = Arc::new(AtomicBool::new(false));
+    let leadership = if lease.is_empty() {
+        lease::alone()
+    } else {
+        lease::compete(client.clone(), &namespace, &lease, &identity).await.context("failed to compete for the Lease")?
+    };
+
+    let operator = Operator {
+        client,
+        pipelines,
+        caches,
+        changes,
+        slots,
+        system,
+        fingerprinter,
+        metrics: metrics.clone(),
+        leadership,
+        namespace,
+        identity,
+        loader: load,
+        ready: ready.clone(),
+    };
+    let address = SocketAddr::new(bind_address, admin_port);
+    let admin = admin::serve(address, Admin { metrics, ready }, stop.clone());
+    let result = tokio::select! {
+        biased;
+        () = told_to_stop() => Ok(()),
+        ended = operator.run(stop.clone()) => ended,
+        ended = admin => ended.with_context(|| format!("failed to serve health and metrics on {address}")),
+    };
+    stop.cancel();
+    info!("stopped");
+    result
+}
+
+async fn told_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        let _ = tokio::signal::ctrl_c().await;
+        return;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+/// The pipelines of Redis Enterprise.
+pub(crate) fn built_in_pipelines() -> anyhow::Result<Vec<Pipeline>> {
+    serde_json::from_str(stepwright_redis_enterprise::PIPELINES).context("failed to read the built-in pipelines")
+}
+
+fn with_overrides(mut pipelines: Vec<Pipeline>, file: Option<&Path>) -> anyhow::Result<Vec<Pipeline>> {
+    if let Some(file) = file {
+        let more: Vec<Pipeline> = read_json(file)?;
+        for pipeline in more {
+            pipelines.retain(|it| it.type_ref() != pipeline.type_ref());
+            pipelines.push(pipeline);
+        }
+    }
+    Ok(pipelines)
+}
+
+fn read_json<T: DeserializeOwned>(file: &Path) -> anyhow::Result<T> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("failed to read {}", file.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("{} does not hold what is expected", file.display()))
+}
+
+fn log_to_stderr(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,kube_lease_manager=warn"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => builder.with_ansi(false).init(),
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+    }
+}
