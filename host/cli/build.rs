@@ -20,7 +20,9 @@ fn main() {
             println!("cargo::warning=plugin {name} is not embedded: run `cargo xtask build-plugins` first");
         }
     }
-    let code = format!("/// Name and component of each embedded plugin.\npub(crate) static EMBEDDED: &[(&str, &[u8])] = &[\n{entries}];\n");
+    let code = format!(
+        "/// Name and component of each embedded plugin.\npub(crate) static EMBEDDED: &[(&str, &[u8])] = &[\n{entries}];\n"
+    );
     fs::write(out.join("embedded.rs"), code).expect("the build folder can be written");
 }
 

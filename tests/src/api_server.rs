@@ -239,7 +239,7 @@ impl Running {
 
     /// Writes to the API server that the operator counted so far.
     pub fn writes(&self) -> u64 {
-        let text = self.metrics.text();
+        let text = self.metrics.text(&std::collections::BTreeMap::new());
         text.lines()
             .filter(|line| line.starts_with("stepwright_writes_total"))
             .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())

@@ -119,5 +119,8 @@ impl ManagedSystem for Table {
     fn changes(&self) -> broadcast::Receiver<SystemId> {
         self.changes.subscribe()
     }
+    fn requests(&self) -> BTreeMap<(String, u16), u64> {
+        BTreeMap::new()
+    }
     fn gone(&self, _primary: &DynamicObject) {}
 }

@@ -1,6 +1,7 @@
 //! A whole development cluster with the operator installed from its manifests, and the tools that a user has: kubectl and a
 //! Redis client. Everything ends with the value.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -17,6 +18,8 @@ use crate::wait::until;
 pub const FORMS: Duration = Duration::from_secs(180);
 /// How long anything else may take.
 pub const SETTLES: Duration = Duration::from_secs(60);
+/// How long one command of kubectl may take.
+const KUBECTL: Duration = Duration::from_secs(120);
 /// The namespace in which everything happens.
 pub const NAMESPACE: &str = "redis";
 /// The container that holds the operator.
@@ -62,12 +65,34 @@ impl World {
         if let Some(mut stdin) = child.stdin.take() {
             stdin.write_all(input.as_bytes())?;
         }
-        let output = child.wait_with_output()?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        if !output.status.success() {
-            bail!("kubectl {}: {}{text}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
+        // Read while it runs, so that a full pipe never stops it.
+        let read = |mut pipe: Box<dyn Read + Send>| {
+            std::thread::spawn(move || {
+                let mut bytes = Vec::new();
+                let _ = pipe.read_to_end(&mut bytes);
+                String::from_utf8_lossy(&bytes).into_owned()
+            })
+        };
+        let stdout = read(Box::new(child.stdout.take().context("no output")?));
+        let stderr = read(Box::new(child.stderr.take().context("no output")?));
+        let start = Instant::now();
+        let status = loop {
+            if let Some(status) = child.try_wait()? {
+                break Some(status);
+            }
+            if start.elapsed() > KUBECTL {
+                child.kill()?;
+                child.wait()?;
+                break None;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        let (text, said) = (stdout.join().unwrap_or_default(), stderr.join().unwrap_or_default());
+        match status {
+            Some(status) if status.success() => Ok(text),
+            Some(_) => bail!("kubectl {}: {said}{text}", arguments.join(" ")),
+            None => bail!("kubectl {} had not ended after {KUBECTL:?}: {said}{text}", arguments.join(" ")),
         }
-        Ok(text)
     }
 
     fn command(&self, arguments: &[&str]) -> anyhow::Result<Command> {
@@ -228,11 +253,19 @@ impl World {
             .unwrap_or_else(|error| format!("no log: {error:#}"))
     }
 
-    /// A number of the API server's metrics: the sum over series of this name whose labels pass.
-    pub fn api_server_metric(&self, name: &str, passes: impl Fn(&str) -> bool) -> anyhow::Result<f64> {
+    /// Series of the API server's metrics of this name whose labels pass, with their values.
+    pub fn api_server_series(
+        &self,
+        name: &str,
+        passes: impl Fn(&str) -> bool,
+    ) -> anyhow::Result<BTreeMap<String, f64>> {
         let text = self.kubectl(&["get", "--raw", "/metrics"])?;
-        let series = text.lines().filter(|line| line.starts_with(name) && passes(line));
-        Ok(series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+        let lines = text.lines().filter(|line| line.starts_with(name) && passes(line));
+        let series = lines.filter_map(|line| {
+            let (series, value) = line.rsplit_once(' ')?;
+            Some((series.to_owned(), value.parse().ok()?))
+        });
+        Ok(series.collect())
     }
 }
 

@@ -33,7 +33,9 @@ async fn walkthrough() {
     assert_eq!(said.trim(), "redisenterprisecluster.app.redislabs.com/rec created");
     world.sample_cluster().await.unwrap();
     let row = world.kubectl(&["get", "rec"]).unwrap();
-    for header in ["NODES", "SHARDS", "VERSION", "STATE", "SPEC STATUS", "LICENSE STATE", "LICENSE EXPIRATION DATE", "AGE"] {
+    for header in
+        ["NODES", "SHARDS", "VERSION", "STATE", "SPEC STATUS", "LICENSE STATE", "LICENSE EXPIRATION DATE", "AGE"]
+    {
         assert!(row.contains(header), "{row}");
     }
     assert!(row.contains("0/4") && row.contains("Running") && row.contains("Valid"), "{row}");
@@ -69,7 +71,10 @@ async fn walkthrough() {
     let status = &redb["status"];
     assert_eq!(redb["metadata"]["finalizers"], json!(["finalizer.redisenterprisedatabases.app.redislabs.com"]));
     assert_eq!(status["databaseUID"], "1");
-    assert_eq!(status["internalEndpoints"], json!([{"host": "redis-19621.rec.redis.svc.cluster.local", "port": 19621}]));
+    assert_eq!(
+        status["internalEndpoints"],
+        json!([{"host": "redis-19621.rec.redis.svc.cluster.local", "port": 19621}])
+    );
     assert_eq!(status["redisEnterpriseCluster"], "rec");
     assert_eq!(status["shardStatuses"], json!({"active": 1}));
     assert_eq!((&status["specStatus"], &status["status"]), (&json!("Valid"), &json!("active")));

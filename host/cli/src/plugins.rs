@@ -68,7 +68,8 @@ pub(crate) fn manifests() -> anyhow::Result<Vec<Manifest>> {
     EMBEDDED
         .iter()
         .map(|(name, component)| {
-            let guest = engine.load(component).with_context(|| format!("failed to load the embedded plugin `{name}`"))?;
+            let guest =
+                engine.load(component).with_context(|| format!("failed to load the embedded plugin `{name}`"))?;
             Ok(guest.manifest().clone())
         })
         .collect()

@@ -83,9 +83,12 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     let leadership = if lease.is_empty() {
         lease::alone()
     } else {
-        lease::compete(client.clone(), &namespace, &lease, &identity).await.context("failed to compete for the Lease")?
+        lease::compete(client.clone(), &namespace, &lease, &identity)
+            .await
+            .context("failed to compete for the Lease")?
     };
 
+    let served = Admin { metrics: metrics.clone(), system: system.clone(), ready: ready.clone() };
     let operator = Operator {
         client,
         pipelines,
@@ -94,15 +97,15 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
         slots,
         system,
         fingerprinter,
-        metrics: metrics.clone(),
+        metrics,
         leadership,
         namespace,
         identity,
         loader: load,
-        ready: ready.clone(),
+        ready,
     };
     let address = SocketAddr::new(bind_address, admin_port);
-    let admin = admin::serve(address, Admin { metrics, ready }, stop.clone());
+    let admin = admin::serve(address, served, stop.clone());
     let result = tokio::select! {
         biased;
         () = told_to_stop() => Ok(()),

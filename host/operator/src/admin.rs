@@ -13,11 +13,13 @@ use axum::routing::get;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
+use crate::system::ManagedSystem;
 
 /// What the endpoints answer from.
 #[derive(Clone)]
 pub struct Admin {
     pub metrics: Arc<Metrics>,
+    pub system: Arc<dyn ManagedSystem>,
     /// True once the caches are filled; a process that stands by for the lease is ready too.
     pub ready: Arc<AtomicBool>,
 }
@@ -44,5 +46,8 @@ async fn ready(State(admin): State<Admin>) -> impl IntoResponse {
 }
 
 async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
-    ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], admin.metrics.text())
+    (
+        [(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")],
+        admin.metrics.text(&admin.system.requests()),
+    )
 }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use kube::api::{Api, ApiResource, DynamicObject};
@@ -27,6 +27,8 @@ use crate::system::Reader;
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// How long until a kind that the API server does not serve is looked for again.
 const ABSENT_RETRY: Duration = Duration::from_secs(5);
+/// How long a tombstone stands: longer than any answer of the API server is on its way.
+const TOMBSTONE: Duration = Duration::from_secs(120);
 
 /// An object came, changed or went.
 #[derive(Debug, Clone)]
@@ -51,6 +53,9 @@ struct KindCache {
     /// Watches (one for each namespace) that have delivered their first list.
     synced: usize,
     objects: BTreeMap<(String, String), Arc<DynamicObject>>,
+    /// Objects that went lately, and at which resource version. The answer to a write of ours may come after the watch said
+    /// that the object is gone; without this it would stay as a ghost.
+    tombstones: HashMap<(String, String), (u64, Instant)>,
 }
 
 #[derive(Default)]
@@ -252,7 +257,13 @@ impl Caches {
 
     fn went(&self, kind: &TypeRef, object: DynamicObject) {
         let mut state = self.state.write();
-        let removed = state.kinds.get_mut(kind).and_then(|cache| cache.objects.remove(&key(&object)));
+        let Some(cache) = state.kinds.get_mut(kind) else { return };
+        let key = key(&object);
+        if let Some(version) = version(&object) {
+            cache.tombstones.retain(|_, (_, since)| since.elapsed() < TOMBSTONE);
+            cache.tombstones.insert(key.clone(), (version, Instant::now()));
+        }
+        let removed = cache.objects.remove(&key);
         if let Some(removed) = removed {
             unindex(&mut state, kind, &removed);
             drop(state);
@@ -287,6 +298,10 @@ impl Caches {
         let key = key(object);
         let old = cache.objects.get(&key).cloned();
         if old.as_deref().is_some_and(|old| is_older_or_same(object, old)) {
+            return false;
+        }
+        let buried = cache.tombstones.get(&key).map(|(version, _)| *version);
+        if buried.zip(version(object)).is_some_and(|(buried, version)| version <= buried) {
             return false;
         }
         cache.objects.insert(key, object.clone());
@@ -326,12 +341,14 @@ fn key(object: &DynamicObject) -> (String, String) {
     (object.namespace().unwrap_or_default(), object.name_any())
 }
 
+fn version(object: &DynamicObject) -> Option<u64> {
+    object.metadata.resource_version.as_deref()?.parse().ok()
+}
+
 /// Resource versions are numbers that grow (Kubernetes API concepts, "Resource versions"); where one is not, the newcomer wins.
 /// An object made again under the same name is a newer one whatever its number.
 fn is_older_or_same(new: &DynamicObject, old: &DynamicObject) -> bool {
-    let number =
-        |object: &DynamicObject| object.metadata.resource_version.as_deref().and_then(|it| it.parse::<u64>().ok());
-    match (number(new), number(old)) {
+    match (version(new), version(old)) {
         (Some(new), Some(old)) => new <= old,
         _ => new.metadata.resource_version == old.metadata.resource_version,
     }

@@ -1,5 +1,6 @@
 //! What the operator counts. Labels come from small closed sets; names of objects are not labels.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -106,11 +107,20 @@ impl Metrics {
         self.swaps.get_or_create(&ReasonLabels { reason: reason.to_owned() }).inc();
     }
 
-    /// All of them in the OpenMetrics text format.
-    pub fn text(&self) -> String {
+    /// All of them in the OpenMetrics text format, with the requests to the managed system as it counts them itself.
+    pub fn text(&self, requests: &BTreeMap<(String, u16), u64>) -> String {
+        let counted = Family::<SystemLabels, Counter>::default();
+        for ((method, status), count) in requests {
+            let labels = SystemLabels { method: method.clone(), status: status.to_string() };
+            counted.get_or_create(&labels).inc_by(*count);
+        }
+        let mut own = Registry::with_prefix("stepwright");
+        own.register("system_requests", "Requests sent to the managed system, reads of facts included", counted);
         let mut text = String::new();
         // Writing to a string cannot fail.
-        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
+        let _ = prometheus_client::encoding::text::encode_registry(&mut text, &self.registry);
+        let _ = prometheus_client::encoding::text::encode_registry(&mut text, &own);
+        let _ = prometheus_client::encoding::text::encode_eof(&mut text);
         text
     }
 }

@@ -60,6 +60,9 @@ pub trait ManagedSystem: Send + Sync {
     /// Names the instance each time that something known of it changed.
     fn changes(&self) -> broadcast::Receiver<SystemId>;
 
+    /// Requests sent so far, by method and status (0: no answer came). For metrics.
+    fn requests(&self) -> std::collections::BTreeMap<(String, u16), u64>;
+
     /// A primary is gone for good. If an instance went with it, forget its connections and what was known of it.
     fn gone(&self, primary: &DynamicObject);
 }

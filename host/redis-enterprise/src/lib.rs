@@ -74,11 +74,6 @@ impl RedisEnterprise {
         Arc::new(Self { tools, systems: Mutex::default(), changes })
     }
 
-    /// How many requests were sent to nodes so far, by method and HTTP status; status 0 where no answer came.
-    pub fn requests(&self) -> BTreeMap<(String, u16), u64> {
-        self.tools.counters.lock().clone()
-    }
-
     fn watched(&self, system: &SystemId) -> Arc<Shared> {
         let mut systems = self.systems.lock();
         if systems.get(system).is_some_and(Watched::is_dead) {
@@ -163,6 +158,10 @@ impl ManagedSystem for RedisEnterprise {
 
     fn changes(&self) -> broadcast::Receiver<SystemId> {
         self.changes.subscribe()
+    }
+
+    fn requests(&self) -> BTreeMap<(String, u16), u64> {
+        self.tools.counters.lock().clone()
     }
 
     fn gone(&self, primary: &DynamicObject) {

@@ -32,11 +32,13 @@ pub fn nothing() -> Plan {
     }
 }
 
-/// The manifest of a plugin with one step of the same name.
+/// The manifest of a plugin with one step of the same name, which answers for `redb` too: so that it can be put in the
+/// place of a built-in one.
 pub fn manifest(name: &str, limits: &str) -> String {
-    format!(
-        r#"{{"name":"{name}","version":"0.1.0","steps":[{{"name":"{name}","primary":["spec","metadata.labels"],"limits":{limits}}}]}}"#
-    )
+    let step = |step: &str| {
+        format!(r#"{{"name":"{step}","primary":["spec","metadata.labels"],"limits":{limits}}}"#)
+    };
+    format!(r#"{{"name":"{name}","version":"0.1.0","steps":[{},{}]}}"#, step(name), step("redb"))
 }
 
 /// JSON text of a string.
