@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, LOCATION};
@@ -31,6 +31,9 @@ use crate::tls::Certificate;
 const PORT: u16 = 9443;
 /// Asked of a node without credentials; a member refuses to answer that (REST reference, 1.4).
 pub(crate) const BOOTSTRAP: &str = "/v1/bootstrap";
+/// A connection that was silent for longer is not trusted: what forwards it may have forgotten it without a word, and a
+/// node would seem not to answer. The node that is read at rest is asked every few seconds, so only others dial again.
+const IDLE: Duration = Duration::from_secs(30);
 /// Room for some thousands of databases.
 const MAX_BODY: usize = 64 * 1024 * 1024;
 /// Grows with every change of the cluster's configuration (REST reference, 1.2).
@@ -106,6 +109,8 @@ struct Live {
     certificate: Certificate,
     /// The node is a member of a cluster, as it said on this connection.
     member: bool,
+    /// When it last carried a reply.
+    used: Instant,
     _driver: AbortOnDropHandle<()>,
 }
 
@@ -151,7 +156,7 @@ impl Connections {
         let slot = self.slots.lock().entry(pod.clone()).or_default().clone();
         let mut slot = slot.lock().await;
         // The connection goes back only when the reply was read to its end: a caller that gives up half-way leaves none.
-        let mut kept = slot.take().filter(|live| !live.sender.is_closed());
+        let mut kept = slot.take().filter(|live| !live.sender.is_closed() && live.used.elapsed() < IDLE);
         loop {
             let (mut live, fresh) = match kept.take() {
                 Some(live) => (live, false),
@@ -160,6 +165,7 @@ impl Connections {
             let result = self.send_on(&mut live, pod, exchange, guard).await;
             match result {
                 Ok(answer) => {
+                    live.used = Instant::now();
                     *slot = Some(live);
                     return Ok(answer);
                 }
@@ -171,7 +177,7 @@ impl Connections {
                 Err(Attempt::Refused(CallError::CertificateChanged { .. })) if !fresh => {}
                 Err(Attempt::Refused(error)) => return Err(error),
                 Err(Attempt::Failed(Failed::Unsent)) if !fresh => {}
-                Err(Attempt::Failed(Failed::Lost(Cause::Closed))) if !fresh && exchange.safe() => {}
+                Err(Attempt::Failed(Failed::Lost(Cause::Closed | Cause::CutOff))) if !fresh && exchange.safe() => {}
                 Err(Attempt::Failed(Failed::Unsent)) => {
                     return Err(CallError::Unreachable { pod: pod.pod.clone(), cause: Cause::Closed });
                 }
@@ -264,7 +270,7 @@ impl Connections {
         let driver = AbortOnDropHandle::new(tokio::spawn(async move {
             let _ = connection.await;
         }));
-        Ok(Live { sender, certificate, member: false, _driver: driver })
+        Ok(Live { sender, certificate, member: false, used: Instant::now(), _driver: driver })
     }
 }
 
