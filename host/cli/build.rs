@@ -6,8 +6,8 @@ use std::{env, fs};
 /// The plugins of the built-in pipelines, by the name of their file.
 const BUILT_IN: [&str; 4] = ["upgrade", "rec", "services-rigger", "redb"];
 
-fn main() {
-    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
     println!("cargo::rerun-if-env-changed=STEPWRIGHT_PLUGINS");
     let folder = env::var_os("STEPWRIGHT_PLUGINS").map_or_else(|| target(&out).join("plugins"), PathBuf::from);
     let mut entries = String::new();
@@ -23,7 +23,7 @@ fn main() {
     let code = format!(
         "/// Name and component of each embedded plugin.\npub(crate) static EMBEDDED: &[(&str, &[u8])] = &[\n{entries}];\n"
     );
-    fs::write(out.join("embedded.rs"), code).expect("the build folder can be written");
+    Ok(fs::write(out.join("embedded.rs"), code)?)
 }
 
 /// `<target>/<profile>/build/<crate>/out` is where a build script writes.

@@ -139,7 +139,9 @@ impl World {
             let object = self.get(kind, name)?;
             match object.pointer(pointer) {
                 Some(Value::String(found)) if found == value => Ok(object),
-                Some(found) if found.to_string() == value => Ok(object),
+                Some(Value::Number(found)) if value.parse().is_ok_and(|value: f64| found.as_f64() == Some(value)) => {
+                    Ok(object)
+                }
                 _ => bail!("{}", object.get("status").cloned().unwrap_or_default()),
             }
         })

@@ -2,6 +2,11 @@
 //! Each time it must end `Running` and `active`, with one database and one password.
 //!
 //! `STEPWRIGHT_KILLS` says how often (3 if unset; the number behind the claim in the README is 20).
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "test code; helpers of tests count as code to the lint"
+)]
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,9 @@
 //! The operator over a real API server, its plugins plain Rust: what is written, put back, pruned, refused, reported.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "test code; helpers of tests count as code to the lint"
+)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,9 @@
 //! One cluster, disturbed: drift, settings that are nobody's, rest, a second cluster, plugins that misbehave.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "test code; helpers of tests count as code to the lint"
+)]
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

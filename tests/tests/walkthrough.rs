@@ -1,5 +1,10 @@
 //! The walkthrough of Redis Enterprise on Kubernetes, command by command (reference, section 4, W1 to W17), with the real
 //! kubectl and a real Redis client; then a plugin in a ConfigMap.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "test code; helpers of tests count as code to the lint"
+)]
 
 use serde_json::json;
 use stepwright_dev_cluster::repository;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Pod, Secret, ServiceAccount};
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, PostParams};
 use kube::client::{Body, ClientBuilder};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -249,6 +249,10 @@ async fn populate(client: &Client, namespace: &str) -> anyhow::Result<()> {
     // Its controller does not run here, and without it the API server takes no pods.
     make::<ServiceAccount>(&Api::namespaced(client.clone(), namespace), json!({"metadata": {"name": "default"}}))
         .await?;
+    // Made in advance: the nodes say that they are members already, and credentials of an existing cluster cannot be made again.
+    let secret =
+        json!({"metadata": {"name": "rec"}, "stringData": {"username": "admin@example.com", "password": "bench"}});
+    make::<Secret>(&Api::namespaced(client.clone(), namespace), secret).await?;
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
     for ordinal in 0..scene::NODES {
