@@ -18,7 +18,7 @@ use stepwright_core::secrets::Fingerprinter;
 use stepwright_dev_cluster::{Cluster, ClusterOptions, Parts};
 use stepwright_operator::cache::Caches;
 use stepwright_operator::controller::Operator;
-use stepwright_operator::lease;
+use stepwright_operator::lease::{self, Leadership};
 use stepwright_operator::metrics::Metrics;
 use stepwright_operator::plugin_maps::Loader;
 use stepwright_operator::slots::{Slots, Source};
@@ -125,6 +125,18 @@ pub async fn operator_in(
     plugins: Vec<Arc<dyn Guest>>,
     loader: Loader,
 ) -> Running {
+    operator_led(client, namespace, steps, plugins, loader, lease::alone()).await
+}
+
+/// The same, led as told.
+pub async fn operator_led(
+    client: Client,
+    namespace: String,
+    steps: &[&str],
+    plugins: Vec<Arc<dyn Guest>>,
+    loader: Loader,
+    leadership: Leadership,
+) -> Running {
     let stop = CancellationToken::new();
     let slots = Arc::new(Slots::new(steps.iter().map(|step| (*step).to_owned()).collect()));
     for plugin in &plugins {
@@ -142,7 +154,7 @@ pub async fn operator_in(
         system: table.clone(),
         fingerprinter: Arc::new(Fingerprinter::new([7; 32])),
         metrics: metrics.clone(),
-        leadership: lease::alone(),
+        leadership,
         namespace: namespace.clone(),
         identity: "test".to_owned(),
         loader,
@@ -171,6 +183,14 @@ impl Running {
             json!({"apiVersion": "test.stepwright.dev/v1", "kind": "Thing", "metadata": {"name": name}, "spec": spec});
         let parameters = PatchParams::apply("user").force();
         self.things().patch(name, &parameters, &Patch::Apply(&body)).await.expect("the thing is applied")
+    }
+
+    /// How the operator ended; waits for it.
+    pub async fn ended(&mut self) -> anyhow::Result<()> {
+        match self.task.take() {
+            Some(task) => tokio::time::timeout(SOON, task).await??,
+            None => anyhow::bail!("it was waited for already"),
+        }
     }
 
     /// Waits until the condition of a `Thing` has this status; returns its reason and message.

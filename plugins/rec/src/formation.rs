@@ -97,9 +97,30 @@ impl View {
             NodeState::Busy(state) => Some((node, state)),
             _ => None,
         }) {
+            if !self.formed() && self.all_look_for_an_older_cluster() {
+                return Next::Stuck { reason: "VolumesOfAnOlderCluster", message: self.older_cluster() };
+            }
             return Next::Wait(format!("{} is busy: {state}", node.pod));
         }
         if self.formed() { self.grow() } else { self.form() }
+    }
+
+    /// Nodes with volumes from before this resource come up as members of the cluster of then. Their addresses have changed
+    /// since, so that they do not find one another.
+    fn all_look_for_an_older_cluster(&self) -> bool {
+        let looks = |node: &Node| !node.surely_new && node.state == NodeState::Busy("joining_cluster".to_owned());
+        !self.nodes.is_empty() && self.nodes.iter().all(looks)
+    }
+
+    fn older_cluster(&self) -> String {
+        let claims: Vec<String> =
+            self.nodes.iter().map(|node| format!("redis-enterprise-storage-{}", node.pod)).collect();
+        format!(
+            "the volumes hold a cluster from before this resource, and its nodes do not find one another. Recovering it \
+             (spec.clusterRecovery) is not supported by this version. To begin with an empty cluster, delete this resource, \
+             delete the claims ({}), and make it again",
+            claims.join(", ")
+        )
     }
 
     fn form(&self) -> Next {

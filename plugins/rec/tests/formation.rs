@@ -68,6 +68,18 @@ fn an_old_volume_that_cannot_be_asked_holds_up_the_first() {
 }
 
 #[test]
+fn volumes_of_an_older_cluster_are_named_with_the_remedy() {
+    let mut world = World::pods_up();
+    (0..3).for_each(|ordinal| world.says(ordinal, says("joining_cluster")));
+    // Young volumes: the nodes are about to join this cluster.
+    waits(&world, "busy");
+    world.claims.iter_mut().for_each(|claim| claim.1 = BEFORE.to_owned());
+    waits(&world, "delete the claims (redis-enterprise-storage-rec-0, ");
+    assert_eq!(world.state(), "Error");
+    assert!(world.plan()["events"].to_string().contains("VolumesOfAnOlderCluster"));
+}
+
+#[test]
 fn a_first_node_that_lost_its_volume_joins_as_its_former_self() {
     let mut world = World::running();
     world.says(0, says("idle"));
