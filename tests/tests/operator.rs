@@ -100,6 +100,31 @@ async fn drift_is_put_back_and_told_and_what_is_not_ours_is_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_one_pass_writes_wakes_the_others_that_look_at_it() {
+    let more = json!({"observes": [{"name": "things", "apiVersion": "test.stepwright.dev/v1", "kind": "Thing",
+        "select": {"labels": {}}, "fields": ["status.count"]}]});
+    // Each reports its count a while after it was asked, and notes what the first one reported.
+    let plugin = Native::new(manifest(&["ConfigMap"], more), "1", |observed| {
+        let first = observed.objects[0].objects.iter().find(|it| it.id.name == "first");
+        let seen: Value = first.map_or(Value::Null, |it| serde_json::from_str(&it.body).unwrap());
+        let name = format!("{}-sees", observed.primary.id.name);
+        let body = json!({"data": {"value": seen["status"]["count"].to_string()}});
+        if observed.primary.id.name == "first" {
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        let status = json!({"count": primary(observed)["spec"]["count"]}).to_string();
+        Ok(Ok(Plan { desired: vec![core_object("ConfigMap", &name, body)], status: Some(status), ..plan() }))
+    });
+    let running = operator(&["step"], vec![plugin]).await;
+    running.apply("second", json!({"count": 0})).await;
+    running.condition("second", "Ready", "True").await;
+    for count in ["1", "2", "3"] {
+        running.apply("first", json!({"count": count.parse::<u32>().unwrap()})).await;
+        running.object::<ConfigMap>("second-sees", |map| data(map) == Some(count)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_longer_wanted_is_deleted() {
     let running = operator(&["step"], vec![configures()]).await;
     running.apply("a", json!({"value": "1"})).await;

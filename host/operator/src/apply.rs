@@ -111,10 +111,10 @@ pub(crate) async fn objects(
     let mut given_up = context.caches.amended(&manager);
     for object in plan.amended() {
         given_up.remove(&object.id);
-        amend(context, &object.id, &object.body, &manager, done).await?;
+        amend(context, &primary.id, &object.id, &object.body, &manager, done).await?;
     }
     for id in given_up {
-        amend(context, &id, &json!({}), &manager, done).await?;
+        amend(context, &primary.id, &id, &json!({}), &manager, done).await?;
     }
     prune(context, primary, step, plan, done).await
 }
@@ -153,7 +153,7 @@ async fn desire(
         done.drift.push((object.id.clone(), field.clone()));
     }
     debug!(object = %object.id, %field, "applying");
-    patch(context, &kind, primary.namespace(), &object.id, body, &manager, None).await?;
+    patch(context, &primary.id, &kind, &object.id, body, &manager, None).await?;
     context.memory.set_applied(&primary.id, &object.id, wanted);
     done.writes += 1;
     Ok(())
@@ -178,6 +178,7 @@ fn filled(
 
 async fn amend(
     context: &Context,
+    by: &ObjectRef,
     id: &ObjectRef,
     body: &Value,
     manager: &str,
@@ -205,7 +206,7 @@ async fn amend(
             metadata.insert("uid".to_owned(), Value::String(uid));
         }
     }
-    match patch(context, &kind, namespace, id, body, manager, None).await {
+    match patch(context, by, &kind, id, body, manager, None).await {
         Err(PassError::Api { source, .. }) if is_gone(&source) => Ok(()),
         Err(error) => Err(error),
         Ok(_) => {
@@ -326,8 +327,7 @@ pub(crate) async fn defaults(
     if difference(&body, &primary.value, &step_manager(step), "").is_none() {
         return Ok(primary);
     }
-    let written =
-        patch(context, &primary.kind, primary.namespace(), &primary.id, body, &step_manager(step), None).await?;
+    let written = patch(context, &primary.id, &primary.kind, &primary.id, body, &step_manager(step), None).await?;
     done.writes += 1;
     Ok(Primary::new(primary.kind, written))
 }
@@ -344,8 +344,7 @@ pub(crate) async fn status(
     if difference(&body, &primary.value, manager, "status").is_none() {
         return Ok(primary);
     }
-    let written =
-        patch(context, &primary.kind, primary.namespace(), &primary.id, body, manager, Some("status")).await?;
+    let written = patch(context, &primary.id, &primary.kind, &primary.id, body, manager, Some("status")).await?;
     *writes += 1;
     Ok(Primary::new(primary.kind, written))
 }
@@ -383,7 +382,7 @@ pub(crate) async fn finalizer(
             });
         }
     };
-    let written = context.caches.wrote(&primary.kind, written);
+    let written = context.caches.wrote(&primary.kind, written, &primary.id);
     Ok(Primary::new(primary.kind, written))
 }
 
@@ -397,8 +396,8 @@ fn api(context: &Context, kind: &TypeRef, namespace: &str) -> Result<Api<Dynamic
 
 async fn patch(
     context: &Context,
+    by: &ObjectRef,
     kind: &TypeRef,
-    namespace: &str,
     id: &ObjectRef,
     mut body: Value,
     manager: &str,
@@ -413,6 +412,7 @@ async fn patch(
             metadata.insert("name".to_owned(), Value::String(id.name.clone()));
         }
     }
+    let namespace = by.namespace.as_deref().unwrap_or_default();
     let api = api(context, kind, namespace)?;
     let parameters = PatchParams::apply(manager).force();
     let answer = match subresource {
@@ -421,7 +421,7 @@ async fn patch(
     };
     context.metrics.write(&kind.kind, answer.is_ok());
     match answer {
-        Ok(written) => Ok(context.caches.wrote(kind, written)),
+        Ok(written) => Ok(context.caches.wrote(kind, written, by)),
         Err(source) => Err(PassError::Api { verb: "apply", object: id.to_string(), source: Box::new(source) }),
     }
 }

@@ -36,6 +36,8 @@ pub struct Change {
     pub kind: TypeRef,
     pub object: Arc<DynamicObject>,
     pub gone: bool,
+    /// The primary whose pass wrote it, if the change is our own: that pass knows, others that look at the object do not.
+    pub by: Option<ObjectRef>,
 }
 
 /// What discovery says of a kind.
@@ -164,11 +166,13 @@ impl Caches {
         self.state.read().kinds.get(kind).map(|cache| cache.objects.values().cloned().collect()).unwrap_or_default()
     }
 
-    /// Takes in what the API server answered to a write of ours, so that the rest of the pass sees it.
-    pub fn wrote(&self, kind: &TypeRef, mut object: DynamicObject) -> Arc<DynamicObject> {
+    /// Takes in what the API server answered to a write in the pass of `by`, so that the rest of that pass sees it.
+    pub fn wrote(&self, kind: &TypeRef, mut object: DynamicObject, by: &ObjectRef) -> Arc<DynamicObject> {
         trim(&mut object);
         let object = Arc::new(object);
-        self.put(kind, &object);
+        if self.put(kind, &object) {
+            self.tell(kind, object.clone(), false, Some(by.clone()));
+        }
         object
     }
 
@@ -251,7 +255,7 @@ impl Caches {
         trim(&mut object);
         let object = Arc::new(object);
         if self.put(kind, &object) {
-            self.tell(kind, object, false);
+            self.tell(kind, object, false, None);
         }
     }
 
@@ -267,7 +271,7 @@ impl Caches {
         if let Some(removed) = removed {
             unindex(&mut state, kind, &removed);
             drop(state);
-            self.tell(kind, removed, true);
+            self.tell(kind, removed, true, None);
         }
     }
 
@@ -287,7 +291,7 @@ impl Caches {
         }
         drop(state);
         for object in removed {
-            self.tell(kind, object, true);
+            self.tell(kind, object, true, None);
         }
     }
 
@@ -312,9 +316,9 @@ impl Caches {
         true
     }
 
-    fn tell(&self, kind: &TypeRef, object: Arc<DynamicObject>, gone: bool) {
+    fn tell(&self, kind: &TypeRef, object: Arc<DynamicObject>, gone: bool, by: Option<ObjectRef>) {
         // Nobody listens any more only when the operator is stopping.
-        let _ = self.changes.send(Change { kind: kind.clone(), object, gone });
+        let _ = self.changes.send(Change { kind: kind.clone(), object, gone, by });
     }
 }
 

@@ -40,16 +40,24 @@ impl Router {
         let namespace = change.object.namespace().unwrap_or_default();
         let name = change.object.name_any();
         let owner = owner_of(&change.object);
+        let by = change.by.as_ref();
+        let own = |kind: &TypeRef, namespace: &str, name: &str| {
+            by.is_some_and(|by| {
+                TypeRef::from(by) == *kind && by.namespace.as_deref() == Some(namespace) && by.name == name
+            })
+        };
         for pipeline in &self.pipelines {
             let kind = pipeline.type_ref();
-            if kind == change.kind {
+            if kind == change.kind && !own(&kind, &namespace, &name) {
                 self.enqueue(&kind, &namespace, &name);
             }
-            if let Some(owner) = owner.as_ref().filter(|owner| owner.kind == kind.kind) {
+            if let Some(owner) = owner.as_ref().filter(|owner| owner.kind == kind.kind)
+                && !own(&kind, &owner.namespace, &owner.name)
+            {
                 self.enqueue(&kind, &owner.namespace, &owner.name);
             }
             if self.may_observe(pipeline, &change.kind) {
-                self.observers(pipeline, change, &namespace, &name);
+                self.observers(pipeline, change, &namespace, &name, &own);
             }
         }
     }
@@ -61,7 +69,14 @@ impl Router {
     }
 
     /// Primaries in the object's namespace for which some step's manifest selects it.
-    fn observers(&self, pipeline: &Pipeline, change: &Change, namespace: &str, name: &str) {
+    fn observers(
+        &self,
+        pipeline: &Pipeline,
+        change: &Change,
+        namespace: &str,
+        name: &str,
+        own: &dyn Fn(&TypeRef, &str, &str) -> bool,
+    ) {
         let kind = pipeline.type_ref();
         let primaries = self.caches.list(&kind, namespace);
         if primaries.is_empty() {
@@ -76,6 +91,9 @@ impl Router {
             .map(|observe| observe.select)
             .collect();
         for primary in primaries {
+            if own(&kind, namespace, &primary.name_any()) {
+                continue;
+            }
             let value = whole(&primary);
             let labels = change.object.metadata.labels.as_ref();
             if selects.iter().any(|select| Selection::resolve(select, &value).matches(name, labels)) {
