@@ -276,6 +276,9 @@ pub fn down(folder: &Path) -> anyhow::Result<()> {
 
 fn end(process: Option<Child>, folder: &Path, keep_folder: bool) -> anyhow::Result<()> {
     if let Some(mut process) = process {
+        if keep_folder {
+            std::fs::write(folder.join(crate::daemon::KEEP), "")?;
+        }
         // It is attached: the end of its input tells it to end.
         drop(process.stdin.take());
         let deadline = Instant::now() + STOP_WITHIN;
@@ -306,7 +309,13 @@ fn finish(folder: &Path, keep_folder: bool) -> anyhow::Result<()> {
         std::thread::sleep(LOOK_EVERY);
     }
     if !keep_folder && folder.exists() {
-        std::fs::remove_dir_all(folder).with_context(|| format!("failed to remove folder `{}`", folder.display()))?;
+        match std::fs::remove_dir_all(folder) {
+            // The cluster's own process may be removing it, too.
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("failed to remove folder `{}`", folder.display()));
+            }
+            _ => {}
+        }
     }
     Ok(())
 }

@@ -51,6 +51,9 @@ pub enum Work {
     },
 }
 
+/// A file of this name in the folder of an attached cluster keeps the folder when the cluster ends.
+pub(crate) const KEEP: &str = "keep";
+
 /// How to run.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -84,6 +87,12 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         let message = format!("{error:#}");
         tracing::error!(error = message, "the cluster failed");
         Report::new(&options.folder)?.failed(message)?;
+    } else if options.attached && !options.folder.join(KEEP).exists() {
+        // Whoever held the cluster may have died without a chance to clean up; if it lives, it finds nothing left to do.
+        std::fs::remove_dir_all(&options.folder).or_else(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => Ok(()),
+            _ => Err(error),
+        })?;
     }
     outcome
 }
