@@ -93,7 +93,7 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// Roomy for a step written in Rust: `docs/performance.md` has what the built-in ones use.
+    /// Roomy for a step written in Rust.
     fn default() -> Self {
         Self { memory_mib: 64, milliseconds: 500, plan_kib: 4096, log_lines: 100 }
     }

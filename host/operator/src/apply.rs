@@ -37,12 +37,13 @@ fn amend_manager(step: &str, primary: &DynamicObject) -> String {
 }
 
 /// The primary of a pass, as last seen.
+#[derive(Clone)]
 pub(crate) struct Primary {
     pub kind: TypeRef,
     pub id: ObjectRef,
     pub object: Arc<DynamicObject>,
-    /// The whole object as JSON.
-    pub value: Value,
+    /// The whole object as JSON, made once for each version of it.
+    pub value: Arc<Value>,
 }
 
 impl Primary {
@@ -53,7 +54,7 @@ impl Primary {
             namespace: object.namespace(),
             name: object.name_any(),
         };
-        let value = whole(&object);
+        let value = Arc::new(whole(&object));
         Self { kind, id, object, value }
     }
 

@@ -210,8 +210,7 @@ where
     F: FnOnce(Primary) -> R,
     R: Future<Output = Result<Primary, PassError>>,
 {
-    let current = Primary::new(primary.kind.clone(), primary.object.clone());
-    *primary = stage(current).await?;
+    *primary = stage(primary.clone()).await?;
     Ok(())
 }
 

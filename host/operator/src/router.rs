@@ -82,14 +82,10 @@ impl Router {
         if primaries.is_empty() {
             return;
         }
-        let selects: Vec<Select> = pipeline
-            .steps
-            .iter()
-            .filter_map(|step| self.slots.active(step))
-            .flat_map(|active| active.step.observes)
-            .filter(|observe| observe.type_ref() == change.kind)
-            .map(|observe| observe.select)
-            .collect();
+        let active: Vec<_> = pipeline.steps.iter().filter_map(|step| self.slots.active(step)).collect();
+        let observes = active.iter().flat_map(|active| &active.step.observes);
+        let selects: Vec<&Select> =
+            observes.filter(|it| it.type_ref() == change.kind).map(|observe| &observe.select).collect();
         for primary in primaries {
             if own(&kind, namespace, &primary.name_any()) {
                 continue;

@@ -68,7 +68,7 @@ impl Refused {
 #[derive(Default)]
 pub struct Slots {
     /// Step name to its layers, the winner last.
-    layers: RwLock<BTreeMap<String, BTreeMap<Source, Active>>>,
+    layers: RwLock<BTreeMap<String, BTreeMap<Source, Arc<Active>>>>,
     /// Names of the steps that some pipeline has.
     wanted: Vec<String>,
 }
@@ -80,7 +80,7 @@ impl Slots {
     }
 
     /// The plugin that answers for the step.
-    pub fn active(&self, step: &str) -> Option<Active> {
+    pub fn active(&self, step: &str) -> Option<Arc<Active>> {
         self.layers.read().get(step)?.values().next_back().cloned()
     }
 
@@ -120,13 +120,13 @@ impl Slots {
         }
         let mut names = Vec::new();
         for step in steps {
-            let active = Active {
+            let active = Arc::new(Active {
                 guest: guest.clone(),
                 step: step.clone(),
                 grants: Grants::asked_by(step),
                 settings: settings.to_owned(),
                 source: source.clone(),
-            };
+            });
             layers.entry(step.name.clone()).or_default().insert(source.clone(), active);
             names.push(step.name.clone());
         }
@@ -159,11 +159,5 @@ impl Slots {
         kinds.sort();
         kinds.dedup();
         kinds
-    }
-
-    /// Step, plugin, version, digest and source of each active plugin.
-    pub fn list(&self) -> Vec<(String, Active)> {
-        let layers = self.layers.read();
-        layers.iter().filter_map(|(step, slot)| Some((step.clone(), slot.values().next_back()?.clone()))).collect()
     }
 }
