@@ -192,14 +192,15 @@ fn install_debian() -> anyhow::Result<()> {
         bail!(advice);
     }
     eprintln!("installing {wanted}");
-    let mut command = Command::new("/usr/bin/apt-get");
-    command
-        .args(["install", "--yes", "--no-install-recommends"])
-        .args(&missing)
-        .env("DEBIAN_FRONTEND", "noninteractive");
-    let status = command.status().context("cannot run apt-get")?;
-    ensure!(status.success(), "apt-get failed; {advice}");
-    Ok(())
+    let apt = |arguments: &[&str]| -> anyhow::Result<()> {
+        let mut command = Command::new("/usr/bin/apt-get");
+        command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+        let status = command.status().context("cannot run apt-get")?;
+        ensure!(status.success(), "apt-get {} failed; {advice}", arguments.join(" "));
+        Ok(())
+    };
+    apt(&["update", "--quiet"])?;
+    apt(&[&["install", "--yes", "--no-install-recommends"], missing.as_slice()].concat())
 }
 
 fn installed(package: &str, file: &Path) -> bool {
