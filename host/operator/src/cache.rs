@@ -69,6 +69,41 @@ struct State {
     amended: HashMap<String, BTreeSet<ObjectRef>>,
 }
 
+impl State {
+    /// Puts an object in unless a newer one is there, or was and has gone. Says whether it did.
+    fn put(&mut self, kind: &TypeRef, object: &Arc<DynamicObject>) -> bool {
+        let Some(cache) = self.kinds.get_mut(kind) else { return false };
+        let key = key(object);
+        let old = cache.objects.get(&key).cloned();
+        if old.as_deref().is_some_and(|old| is_older_or_same(object, old)) {
+            return false;
+        }
+        let buried = cache.tombstones.get(&key).map(|(version, _)| *version);
+        if buried.zip(version(object)).is_some_and(|(buried, version)| version <= buried) {
+            return false;
+        }
+        cache.objects.insert(key, object.clone());
+        if let Some(old) = old {
+            unindex(self, kind, &old);
+        }
+        index(self, kind, object);
+        true
+    }
+
+    /// The watch said that an object is gone. Returns it as it was known, if it was.
+    fn bury(&mut self, kind: &TypeRef, object: &DynamicObject) -> Option<Arc<DynamicObject>> {
+        let cache = self.kinds.get_mut(kind)?;
+        let key = key(object);
+        if let Some(version) = version(object) {
+            cache.tombstones.retain(|_, (_, since)| since.elapsed() < TOMBSTONE);
+            cache.tombstones.insert(key.clone(), (version, Instant::now()));
+        }
+        let removed = cache.objects.remove(&key)?;
+        unindex(self, kind, &removed);
+        Some(removed)
+    }
+}
+
 /// The caches of all kinds.
 pub struct Caches {
     client: Client,
@@ -170,7 +205,7 @@ impl Caches {
     pub fn wrote(&self, kind: &TypeRef, mut object: DynamicObject, by: &ObjectRef) -> Arc<DynamicObject> {
         trim(&mut object);
         let object = Arc::new(object);
-        if self.put(kind, &object) {
+        if self.state.write().put(kind, &object) {
             self.tell(kind, object.clone(), false, Some(by.clone()));
         }
         object
@@ -254,23 +289,14 @@ impl Caches {
     fn came(&self, kind: &TypeRef, mut object: DynamicObject) {
         trim(&mut object);
         let object = Arc::new(object);
-        if self.put(kind, &object) {
+        if self.state.write().put(kind, &object) {
             self.tell(kind, object, false, None);
         }
     }
 
     fn went(&self, kind: &TypeRef, object: DynamicObject) {
-        let mut state = self.state.write();
-        let Some(cache) = state.kinds.get_mut(kind) else { return };
-        let key = key(&object);
-        if let Some(version) = version(&object) {
-            cache.tombstones.retain(|_, (_, since)| since.elapsed() < TOMBSTONE);
-            cache.tombstones.insert(key.clone(), (version, Instant::now()));
-        }
-        let removed = cache.objects.remove(&key);
+        let removed = self.state.write().bury(kind, &object);
         if let Some(removed) = removed {
-            unindex(&mut state, kind, &removed);
-            drop(state);
             self.tell(kind, removed, true, None);
         }
     }
@@ -293,27 +319,6 @@ impl Caches {
         for object in removed {
             self.tell(kind, object, true, None);
         }
-    }
-
-    /// Puts an object in unless a newer one is there. Says whether it did.
-    fn put(&self, kind: &TypeRef, object: &Arc<DynamicObject>) -> bool {
-        let mut state = self.state.write();
-        let Some(cache) = state.kinds.get_mut(kind) else { return false };
-        let key = key(object);
-        let old = cache.objects.get(&key).cloned();
-        if old.as_deref().is_some_and(|old| is_older_or_same(object, old)) {
-            return false;
-        }
-        let buried = cache.tombstones.get(&key).map(|(version, _)| *version);
-        if buried.zip(version(object)).is_some_and(|(buried, version)| version <= buried) {
-            return false;
-        }
-        cache.objects.insert(key, object.clone());
-        if let Some(old) = old {
-            unindex(&mut state, kind, &old);
-        }
-        index(&mut state, kind, object);
-        true
     }
 
     fn tell(&self, kind: &TypeRef, object: Arc<DynamicObject>, gone: bool, by: Option<ObjectRef>) {
@@ -417,5 +422,62 @@ fn unindex(state: &mut State, kind: &TypeRef, object: &DynamicObject) {
                 state.amended.remove(&manager);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn kind() -> TypeRef {
+        TypeRef::new("v1", "ConfigMap")
+    }
+
+    fn state() -> State {
+        let mut state = State::default();
+        state.kinds.insert(kind(), KindCache::default());
+        state
+    }
+
+    fn object(version: u64) -> Arc<DynamicObject> {
+        let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "ns",
+            "resourceVersion": version.to_string(), "annotations": {OWNER_ANNOTATION: "Thing/ns/t/step"}}});
+        Arc::new(serde_json::from_value(object).unwrap())
+    }
+
+    fn owned(state: &State) -> usize {
+        state.owned.get(&("Thing".to_owned(), "ns".to_owned(), "t".to_owned())).map_or(0, BTreeMap::len)
+    }
+
+    #[test]
+    fn an_answer_that_comes_after_the_object_went_leaves_no_ghost() {
+        let mut state = state();
+        assert!(state.put(&kind(), &object(5)));
+        assert!(state.bury(&kind(), &object(7)).is_some());
+        // The answer to a write of ours at version 6, late.
+        assert!(!state.put(&kind(), &object(6)));
+        assert_eq!((state.kinds[&kind()].objects.len(), owned(&state)), (0, 0));
+        // Made again under the same name.
+        assert!(state.put(&kind(), &object(8)));
+        assert_eq!((state.kinds[&kind()].objects.len(), owned(&state)), (1, 1));
+    }
+
+    #[test]
+    fn a_ghost_is_kept_out_also_when_the_object_was_never_seen() {
+        let mut state = state();
+        assert!(state.bury(&kind(), &object(7)).is_none());
+        assert!(!state.put(&kind(), &object(6)));
+    }
+
+    #[test]
+    fn an_older_version_never_replaces_a_newer_one() {
+        let mut state = state();
+        assert!(state.put(&kind(), &object(5)));
+        assert!(!state.put(&kind(), &object(5)));
+        assert!(!state.put(&kind(), &object(4)));
+        assert!(state.put(&kind(), &object(6)));
+        assert_eq!(owned(&state), 1);
     }
 }
