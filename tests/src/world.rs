@@ -248,6 +248,23 @@ impl World {
         self.cluster.kill_container(NAMESPACE, &self.operator_pod()?, OPERATOR)
     }
 
+    /// Requests that the operator sent to the managed system so far: those that only read, and those that may change.
+    pub fn system_requests(&self) -> anyhow::Result<(f64, f64)> {
+        let (status, text) = http(self.address(&self.operator_pod()?)?, 8080, "GET", "/metrics", None, None)?;
+        if status != 200 {
+            bail!("/metrics: {status}");
+        }
+        let (mut reads, mut changes) = (0.0, 0.0);
+        for line in text.lines().filter(|line| line.starts_with("stepwright_system_requests_total{")) {
+            let count: f64 = line.rsplit(' ').next().unwrap_or_default().parse()?;
+            *(if line.contains("method=\"GET\"") { &mut reads } else { &mut changes }) += count;
+        }
+        if reads == 0.0 {
+            bail!("the operator counts no request, though it forms clusters: {text}");
+        }
+        Ok((reads, changes))
+    }
+
     /// Everything that the operator logged.
     pub fn operator_log(&self) -> String {
         self.operator_pod()

@@ -1,7 +1,7 @@
 //! What the services-rigger makes of a cluster and its databases.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking, in its helpers too")]
 
-#[path = "common/admitted.rs"]
+#[path = "../../redb/tests/common/admitted.rs"]
 mod admitted;
 
 use proptest::prelude::*;
