@@ -4,11 +4,12 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use stepwright_core::guest::{Digest, Guest, GuestError};
+use stepwright_core::guest::{Called, Digest, Guest, GuestError, Usage};
 use stepwright_core::manifest::Manifest;
 use stepwright_core::object as core_object;
 use stepwright_core::observation as core;
 use stepwright_core::plan as core_plan;
+use stepwright_core::world::World;
 use stepwright_sdk as sdk;
 
 /// A plugin that is called instead of run.
@@ -40,11 +41,13 @@ impl<P: sdk::Plugin> Guest for CompiledIn<P> {
         Ok(P::validate_settings(settings).into_iter().map(violation).collect())
     }
 
-    fn reconcile(
-        &self,
-        observed: &core::Observation,
-    ) -> Result<Result<core_plan::Plan, core_plan::Failure>, GuestError> {
-        Ok(sdk::run::<P>(&observation(observed)).map(plan).map_err(failure))
+    fn world(&self) -> World {
+        World::Step
+    }
+
+    fn ask(&self, observed: &core::Observation) -> Called<Result<core_plan::Plan, core_plan::Failure>> {
+        let answer = Ok(sdk::run::<P>(&observation(observed)).map(plan).map_err(failure));
+        Called { answer, usage: Usage::default() }
     }
 }
 
@@ -78,11 +81,12 @@ impl Guest for Inquisitive {
         self.inner.validate_settings(settings)
     }
 
-    fn reconcile(
-        &self,
-        observed: &core::Observation,
-    ) -> Result<Result<core_plan::Plan, core_plan::Failure>, GuestError> {
-        self.inner.reconcile(observed)
+    fn world(&self) -> World {
+        self.inner.world()
+    }
+
+    fn ask(&self, observed: &core::Observation) -> Called<Result<core_plan::Plan, core_plan::Failure>> {
+        self.inner.ask(observed)
     }
 }
 

@@ -9,11 +9,12 @@ use kube::ResourceExt;
 use kube::core::DynamicObject;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use stepwright_core::guest::{Digest, Guest, GuestError};
+use stepwright_core::guest::{Called, Digest, Guest, GuestError, Usage};
 use stepwright_core::manifest::Manifest;
 use stepwright_core::object::{Object, ObjectRef, TypeRef};
 use stepwright_core::observation::{Fact, Observation, Reply};
 use stepwright_core::plan::{Failure, Plan, Progress, Violation};
+use stepwright_core::world::World;
 use stepwright_operator::system::{ManagedSystem, Reader, ResolvedCall, SystemId};
 use tokio::sync::broadcast;
 
@@ -55,9 +56,12 @@ impl Guest for Native {
     fn validate_settings(&self, _settings: &str) -> Result<Vec<Violation>, GuestError> {
         Ok(Vec::new())
     }
-    fn reconcile(&self, observed: &Observation) -> Result<Result<Plan, Failure>, GuestError> {
+    fn world(&self) -> World {
+        World::Step
+    }
+    fn ask(&self, observed: &Observation) -> Called<Result<Plan, Failure>> {
         self.asked.lock().push(observed.clone());
-        (self.logic)(observed)
+        Called { answer: (self.logic)(observed), usage: Usage::default() }
     }
 }
 

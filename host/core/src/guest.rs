@@ -6,6 +6,8 @@ use crate::error::Blame;
 use crate::manifest::Manifest;
 use crate::observation::Observation;
 use crate::plan::{Failure, Plan, Violation};
+use crate::policy::Verdict;
+use crate::world::World;
 
 /// The SHA-256 digest of a component's bytes, in lower-case hexadecimal.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,14 +32,49 @@ impl std::fmt::Display for Digest {
     }
 }
 
+/// What one call used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    pub took: Duration,
+    /// The most that all memories and tables of the instance came to.
+    pub memory_bytes: u64,
+    /// Units of fuel, where they are counted.
+    pub fuel: Option<u64>,
+    /// Bodies handed in.
+    pub bytes_in: u64,
+    /// Bodies handed back.
+    pub bytes_out: u64,
+    pub log_lines: u32,
+}
+
+/// The answer of one call, or why there is none, and what the call used either way.
+#[derive(Debug)]
+pub struct Called<T> {
+    pub answer: Result<T, GuestError>,
+    pub usage: Usage,
+}
+
 /// A loaded plugin, ready to be called. A call blocks its thread for at most the plugin's deadline.
 pub trait Guest: Send + Sync {
     fn digest(&self) -> &Digest;
     fn manifest(&self) -> &Manifest;
+    fn world(&self) -> World;
     /// Settings are JSON text.
     fn validate_settings(&self, settings: &str) -> Result<Vec<Violation>, GuestError>;
-    /// One call in a fresh instance. The inner result is the step's own answer, the outer one the sandbox's.
-    fn reconcile(&self, observed: &Observation) -> Result<Result<Plan, Failure>, GuestError>;
+    /// One call of a step in a fresh instance. The inner result is the step's own answer.
+    fn ask(&self, observed: &Observation) -> Called<Result<Plan, Failure>>;
+    /// Shows a step's plan to a policy, in a fresh instance. `observed` is the policy's own observation, its `step` the name of
+    /// the step whose plan it is. What is no policy answers that it is none.
+    fn review(&self, _observed: &Observation, _planned: &Plan) -> Called<Verdict> {
+        let message = format!("it was asked as a {}, and is a {}", World::Policy, self.world());
+        let error = GuestError::Incompatible { plugin: self.manifest().name.clone(), message };
+        Called { answer: Err(error), usage: Usage::default() }
+    }
+
+    /// `ask` without the account of what it used.
+    fn reconcile(&self, observed: &Observation) -> Result<Result<Plan, Failure>, GuestError> {
+        self.ask(observed).answer
+    }
 }
 
 /// A call did not end with an answer. Names the plugin, so that the message needs no context.

@@ -17,6 +17,45 @@ pub struct Manifest {
     pub description: String,
     #[serde(default)]
     pub steps: Vec<StepManifest>,
+    /// Only of a plugin of the policy world.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PolicyManifest>,
+}
+
+/// What a policy reviews, sees, and may change in the plans that it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PolicyManifest {
+    /// Names of the steps whose plans it is shown; `*` for every step.
+    pub reviews: Vec<String>,
+    /// Fields of the primary that are read, as in `StepManifest::primary`.
+    #[serde(default)]
+    pub primary: Vec<String>,
+    #[serde(default)]
+    pub observes: Vec<Observe>,
+    #[serde(default)]
+    pub facts: Vec<String>,
+    /// Kinds that an amendment may add, change or remove in a plan. The step's own grants bound it as well.
+    #[serde(default)]
+    pub writes: Vec<TypeRef>,
+    /// Calls that an amendment may add or change, as in `StepManifest::calls`.
+    #[serde(default)]
+    pub calls: Vec<String>,
+    /// An amendment may change the plan's `status`.
+    #[serde(default)]
+    pub status: bool,
+    /// The verdict depends on `now`.
+    #[serde(default)]
+    pub clock: bool,
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+impl PolicyManifest {
+    /// Whether it is shown the plans of this step.
+    pub fn reviews(&self, step: &str) -> bool {
+        self.reviews.iter().any(|it| it == "*" || it == step)
+    }
 }
 
 /// One step that the plugin implements.
@@ -78,23 +117,45 @@ pub enum Select {
     Names(Vec<String>),
 }
 
-/// What one call of the step may use.
+/// What one call of a step or policy may use, and what one pass may ask for. Each is capped by the operator's settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Limits {
-    /// Sum over all linear memories of an instance.
+    /// Sum over all linear memories and tables of an instance.
     pub memory_mib: u32,
     /// Wall time of one call, to within a tick of the epoch clock.
     pub milliseconds: u32,
-    /// Bytes that one call may hand back.
+    /// A deterministic bound: units of wasmtime's fuel, about one for each instruction. Absent: none is counted, and calls are
+    /// a quarter faster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fuel: Option<u64>,
+    /// Size of what one call may hand back, checked before it is lifted.
     pub plan_kib: u32,
     /// Lines that one call may log.
     pub log_lines: u32,
+    /// Bytes that one call may log, over all lines.
+    pub log_kib: u32,
+    /// Objects, desired and amended, in one plan.
+    pub objects: u32,
+    /// Calls to the managed system in one round.
+    pub calls: u32,
+    /// Rounds of calls in one pass. A step that needs more goes on in the next pass.
+    pub rounds: u32,
 }
 
 impl Default for Limits {
     /// Roomy for a step written in Rust.
     fn default() -> Self {
-        Self { memory_mib: 64, milliseconds: 500, plan_kib: 4096, log_lines: 100 }
+        Self {
+            memory_mib: 64,
+            milliseconds: 500,
+            fuel: None,
+            plan_kib: 4096,
+            log_lines: 100,
+            log_kib: 64,
+            objects: 5_000,
+            calls: 256,
+            rounds: 8,
+        }
     }
 }

@@ -69,6 +69,19 @@ pub struct Plan {
     pub progress: Progress,
 }
 
+impl Plan {
+    /// Bytes that came out of the sandbox, bodies only: a size for logs and metrics.
+    pub fn size(&self) -> usize {
+        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        self.desired.iter().chain(&self.amended).map(|object| object.body.len()).sum::<usize>()
+            + self.calls.iter().map(|call| call.path.len() + text(&call.body)).sum::<usize>()
+            + self.events.iter().map(|event| event.message.len()).sum::<usize>()
+            + text(&self.status)
+            + text(&self.defaults)
+            + text(&self.notes)
+    }
+}
+
 /// A rule that the primary's spec breaks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Violation {

@@ -24,7 +24,17 @@ impl Default for EngineConfig {
             // More would not run sooner, and the pool keeps memory resident for each slot that was ever used.
             slots: u32::try_from(cores.saturating_mul(4)).unwrap_or(u32::MAX).clamp(8, 256),
             tick: Duration::from_millis(5),
-            ceiling: Limits { memory_mib: 256, milliseconds: 10_000, plan_kib: 16 * 1024, log_lines: 1_000 },
+            ceiling: Limits {
+                memory_mib: 256,
+                milliseconds: 10_000,
+                fuel: None,
+                plan_kib: 16 * 1024,
+                log_lines: 1_000,
+                log_kib: 1_024,
+                objects: 5_000,
+                calls: 256,
+                rounds: 8,
+            },
         }
     }
 }

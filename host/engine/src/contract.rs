@@ -1,6 +1,6 @@
 //! Which version of the contract a component was built for, and which world of it. Names only: nothing is compiled here.
 
-use std::fmt;
+pub use stepwright_core::world::World;
 
 /// The version of the package `stepwright:plugin` that this host speaks.
 pub const CONTRACT: &str = "0.1.0";
@@ -9,44 +9,6 @@ const PACKAGE: &str = "stepwright:plugin/";
 
 /// WASI, as far as a guest's standard library needs it to start. Sockets and HTTP are not among it.
 const EMPTY_WORLD: [&str; 5] = ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/"];
-
-/// What a plugin is for: the WIT world that it was built for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum World {
-    /// Plans: `step-plugin`.
-    Step,
-    /// Reviews plans: `policy-plugin`.
-    Policy,
-    /// Answers the API server: `admission-plugin`.
-    Admission,
-}
-
-impl World {
-    const ALL: [Self; 3] = [Self::Step, Self::Policy, Self::Admission];
-
-    /// The name of the world, and the interface that marks it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Step => "step-plugin",
-            Self::Policy => "policy-plugin",
-            Self::Admission => "admission-plugin",
-        }
-    }
-
-    fn interface(self) -> &'static str {
-        match self {
-            Self::Step => "step",
-            Self::Policy => "policy",
-            Self::Admission => "admission",
-        }
-    }
-}
-
-impl fmt::Display for World {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// Why a component does not fit. The message is for the plugin's author.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use stepwright_core::guest::{Digest, Guest, GuestError};
+use stepwright_core::guest::{Called, Digest, Guest, GuestError, Usage};
 use stepwright_core::manifest::{Limits, Manifest};
 use stepwright_core::observation::Observation;
 use stepwright_core::plan::{Failure, Plan, Violation};
+use stepwright_core::policy::Verdict;
 use tracing::field::Empty;
 
 use crate::admission::{Answer, Question};
@@ -13,7 +14,6 @@ use crate::calls::{Instance, Moment, Pre, once};
 use crate::contract::World;
 use crate::convert;
 use crate::engine::Shared;
-use crate::policy::Verdict;
 use crate::time;
 use crate::worlds::admission::exports::stepwright::plugin::admission;
 use crate::worlds::policy::exports::stepwright::plugin::policy;
@@ -37,42 +37,6 @@ struct Inner {
 impl LoadedPlugin {
     pub(crate) fn new(shared: Arc<Shared>, digest: Digest, manifest: Manifest, pre: Pre, draws: bool) -> Self {
         Self { inner: Arc::new(Inner { shared, digest, manifest, pre, draws }) }
-    }
-
-    /// What it is for. A call that belongs to another world fails as `Incompatible`.
-    pub fn world(&self) -> World {
-        self.inner.pre.world()
-    }
-
-    /// Shows a step's plan to a policy.
-    #[tracing::instrument(
-        name = "guest.review",
-        skip_all,
-        fields(plugin = self.inner.manifest.name, digest = self.inner.digest.short(), step = observed.step, outcome = Empty)
-    )]
-    pub fn review(&self, observed: &Observation, planned: &Plan) -> Result<Verdict, GuestError> {
-        let moment = self.moment(observed, false)?;
-        let (observed, planned) = (convert::observation(observed), convert::plan(planned));
-        let verdict = self.once(&Limits::default(), &moment, |instance, store| match instance {
-            Instance::Policy(plugin) => {
-                Ok(Some(plugin.stepwright_plugin_policy().call_review(store, &observed, &planned)?))
-            }
-            _ => Ok(None),
-        });
-        let verdict = verdict.and_then(|verdict| verdict.ok_or_else(|| self.elsewhere(World::Policy)));
-        record(match &verdict {
-            Ok(policy::Verdict::Pass) => "pass",
-            Ok(policy::Verdict::Amend(_)) => "amend",
-            Ok(policy::Verdict::Deny(_)) => "deny",
-            Ok(policy::Verdict::Hold(_)) => "hold",
-            Err(error) => error.reason(),
-        });
-        Ok(match verdict? {
-            policy::Verdict::Pass => Verdict::Pass,
-            policy::Verdict::Amend(patch) => Verdict::Amend(patch),
-            policy::Verdict::Deny(why) => Verdict::Deny(why),
-            policy::Verdict::Hold((until, reason)) => Verdict::Hold { until, reason },
-        })
     }
 
     /// Asks an admission plugin about a resource that is about to be stored.
@@ -103,22 +67,70 @@ impl LoadedPlugin {
         Ok(Answer { violations: convert::violations(answer.violations), warnings: answer.warnings })
     }
 
-    fn ask(&self, observed: &Observation) -> Result<Result<Plan, Failure>, GuestError> {
+    fn asked(&self, observed: &Observation) -> Called<Result<Plan, Failure>> {
         let inner = &self.inner;
+        let failed = |error| Called { answer: Err(error), usage: Usage::default() };
         if self.world() != World::Step {
-            return Err(self.elsewhere(World::Step));
+            return failed(self.elsewhere(World::Step));
         }
         let Some(step) = inner.manifest.steps.iter().find(|step| step.name == observed.step) else {
             let message = format!("it has no step `{}`", observed.step);
-            return Err(GuestError::Host { plugin: inner.manifest.name.clone(), message });
+            return failed(GuestError::Host { plugin: inner.manifest.name.clone(), message });
         };
-        let moment = self.moment(observed, step.clock)?;
+        let moment = match self.moment(observed, step.clock) {
+            Ok(moment) => moment,
+            Err(error) => return failed(error),
+        };
+        let bytes_in = observed.size() as u64;
         let observed = convert::observation(observed);
-        let answer = self.once(&step.limits, &moment, |instance, store| match instance {
+        let (answer, usage) = self.measured(&step.limits, &moment, |instance, store| match instance {
             Instance::Step(plugin) => Ok(Some(plugin.stepwright_plugin_step().call_reconcile(store, &observed)?)),
             _ => Ok(None),
-        })?;
-        answer.map(convert::answer).ok_or_else(|| self.elsewhere(World::Step))
+        });
+        let answer = answer.and_then(|answer| answer.ok_or_else(|| self.elsewhere(World::Step))).map(convert::answer);
+        let bytes_out = answer.as_ref().ok().and_then(|it| it.as_ref().ok()).map_or(0, |plan| plan.size() as u64);
+        Called { answer, usage: Usage { bytes_in, bytes_out, ..usage } }
+    }
+
+    fn reviewed(&self, observed: &Observation, planned: &Plan) -> Called<Verdict> {
+        let limits = self.inner.manifest.policy.as_ref().map(|policy| policy.limits).unwrap_or_default();
+        let clock = self.inner.manifest.policy.as_ref().is_some_and(|policy| policy.clock);
+        let moment = match self.moment(observed, clock) {
+            Ok(moment) => moment,
+            Err(error) => return Called { answer: Err(error), usage: Usage::default() },
+        };
+        let bytes_in = (observed.size() + planned.size()) as u64;
+        let (observed, planned) = (convert::observation(observed), convert::plan(planned));
+        let (verdict, usage) = self.measured(&limits, &moment, |instance, store| match instance {
+            Instance::Policy(plugin) => {
+                Ok(Some(plugin.stepwright_plugin_policy().call_review(store, &observed, &planned)?))
+            }
+            _ => Ok(None),
+        });
+        let answer =
+            verdict.and_then(|verdict| verdict.ok_or_else(|| self.elsewhere(World::Policy))).map(|it| match it {
+                policy::Verdict::Pass => Verdict::Pass,
+                policy::Verdict::Amend(patch) => Verdict::Amend(patch),
+                policy::Verdict::Deny(why) => Verdict::Deny(why),
+                policy::Verdict::Hold((until, reason)) => Verdict::Hold { until, reason },
+            });
+        let bytes_out = match &answer {
+            Ok(Verdict::Amend(text) | Verdict::Deny(text)) => text.len() as u64,
+            _ => 0,
+        };
+        Called { answer, usage: Usage { bytes_in, bytes_out, ..usage } }
+    }
+
+    /// `once`, with an account of the time.
+    fn measured<R>(
+        &self,
+        limits: &Limits,
+        moment: &Moment,
+        call: impl FnOnce(&Instance, &mut wasmtime::Store<crate::state::HostState>) -> wasmtime::Result<R>,
+    ) -> (Result<R, GuestError>, Usage) {
+        let started = std::time::Instant::now();
+        let answer = self.once(limits, moment, call);
+        (answer, Usage { took: started.elapsed(), ..Usage::default() })
     }
 
     fn once<R>(
@@ -165,19 +177,34 @@ impl Guest for LoadedPlugin {
             .map(convert::violations)
     }
 
+    fn world(&self) -> World {
+        self.inner.pre.world()
+    }
+
     #[tracing::instrument(
         name = "guest.reconcile",
         skip_all,
         fields(plugin = self.inner.manifest.name, digest = self.inner.digest.short(), step = observed.step, outcome = Empty)
     )]
-    fn reconcile(&self, observed: &Observation) -> Result<Result<Plan, Failure>, GuestError> {
-        let answer = self.ask(observed);
-        record(match &answer {
+    fn ask(&self, observed: &Observation) -> Called<Result<Plan, Failure>> {
+        let called = self.asked(observed);
+        record(match &called.answer {
             Ok(Ok(_)) => "planned",
             Ok(Err(Failure::Transient(_))) => "transient",
             Ok(Err(Failure::Invalid(_))) => "invalid",
             Err(error) => error.reason(),
         });
-        answer
+        called
+    }
+
+    #[tracing::instrument(
+        name = "guest.review",
+        skip_all,
+        fields(plugin = self.inner.manifest.name, digest = self.inner.digest.short(), step = observed.step, outcome = Empty)
+    )]
+    fn review(&self, observed: &Observation, planned: &Plan) -> Called<Verdict> {
+        let called = self.reviewed(observed, planned);
+        record(called.answer.as_ref().map_or_else(GuestError::reason, Verdict::as_str));
+        called
     }
 }

@@ -1,16 +1,3 @@
-//! What a policy answers (WIT `policy`). Plain data; what becomes of a plan is decided elsewhere.
+//! What a policy answers, where the engine's users look for it.
 
-/// What a policy makes of a step's plan.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    Pass,
-    /// A JSON Patch (RFC 6902), as JSON text, over the plan's objects, calls and status as one document.
-    Amend(String),
-    /// Not like this: nothing of the plan is carried out.
-    Deny(String),
-    /// Not now: asked again at that time (RFC 3339, UTC).
-    Hold {
-        until: String,
-        reason: String,
-    },
-}
+pub use stepwright_core::policy::Verdict;

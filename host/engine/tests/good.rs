@@ -142,14 +142,16 @@ fn a_policy_passes_amends_denies_and_holds() {
     assert_eq!(policy.world(), World::Policy);
     let observed = observation("echo");
     let mut plan = load(&engine, "echo").reconcile(&observed).unwrap().unwrap();
-    assert!(matches!(policy.review(&observed, &plan).unwrap(), Verdict::Amend(patch) if patch.contains("remove")));
+    assert!(
+        matches!(policy.review(&observed, &plan).answer.unwrap(), Verdict::Amend(patch) if patch.contains("remove"))
+    );
     plan.status = None;
-    assert_eq!(policy.review(&observed, &plan).unwrap(), Verdict::Pass);
+    assert_eq!(policy.review(&observed, &plan).answer.unwrap(), Verdict::Pass);
     plan.progress = Progress::Blocked(Wait { reason: "later".into(), again_in: None });
     let hold = Verdict::Hold { until: observed.now.clone(), reason: "later".into() };
-    assert_eq!(policy.review(&observed, &plan).unwrap(), hold);
+    assert_eq!(policy.review(&observed, &plan).answer.unwrap(), hold);
     plan.desired[0].id.kind = "Pod".into();
-    assert_eq!(policy.review(&observed, &plan).unwrap(), Verdict::Deny("no Pods".into()));
+    assert_eq!(policy.review(&observed, &plan).answer.unwrap(), Verdict::Deny("no Pods".into()));
 }
 
 #[test]
@@ -176,5 +178,5 @@ fn a_call_that_belongs_to_another_world_is_refused() {
     let observed = observation("echo");
     let echo = load(&engine, "echo");
     let plan = echo.reconcile(&observed).unwrap().unwrap();
-    assert!(matches!(echo.review(&observed, &plan).unwrap_err(), GuestError::Incompatible { .. }));
+    assert!(matches!(echo.review(&observed, &plan).answer.unwrap_err(), GuestError::Incompatible { .. }));
 }

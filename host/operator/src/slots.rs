@@ -8,8 +8,10 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use stepwright_core::admit::Grants;
 use stepwright_core::guest::Guest;
-use stepwright_core::manifest::StepManifest;
+use stepwright_core::journal::PluginRef;
+use stepwright_core::manifest::{PolicyManifest, StepManifest};
 use stepwright_core::object::TypeRef;
+use stepwright_core::slot::{OnFailure, Role};
 
 /// Where a plugin came from. Later ones win.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,6 +41,83 @@ pub struct Active {
     /// JSON text.
     pub settings: String,
     pub source: Source,
+    pub role: Role,
+    pub on_failure: OnFailure,
+    /// The account as which its effects are carried out; `None`: as the operator.
+    pub identity: Option<Identity>,
+}
+
+impl Active {
+    /// For records and messages.
+    pub fn plugin(&self) -> PluginRef {
+        plugin_ref(&self.guest, &self.source)
+    }
+}
+
+/// A ServiceAccount that opted in to being acted as.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Identity {
+    pub namespace: String,
+    pub name: String,
+}
+
+impl Identity {
+    /// Its name as the API server knows users.
+    pub fn user(&self) -> String {
+        format!("system:serviceaccount:{}:{}", self.namespace, self.name)
+    }
+}
+
+/// Who answers for one step and one primary, and who is asked beside it.
+#[derive(Clone)]
+pub struct Choice {
+    /// Its role is `Active` or `Canary`.
+    pub active: Arc<Active>,
+    pub shadow: Option<Arc<Active>>,
+}
+
+/// A policy in the chain after a step.
+#[derive(Clone)]
+pub struct Chained {
+    pub guest: Arc<dyn Guest>,
+    pub policy: PolicyManifest,
+    /// JSON text.
+    pub settings: String,
+    pub source: Source,
+    /// Smaller ones are asked first; equal ones in the order of their sources.
+    pub priority: i32,
+    /// `Shadow`: its verdict is recorded and has no effect.
+    pub role: Role,
+    pub on_failure: OnFailure,
+}
+
+impl Chained {
+    /// For records and messages.
+    pub fn plugin(&self) -> PluginRef {
+        plugin_ref(&self.guest, &self.source)
+    }
+}
+
+fn plugin_ref(guest: &Arc<dyn Guest>, source: &Source) -> PluginRef {
+    PluginRef {
+        name: guest.manifest().name.clone(),
+        version: guest.manifest().version.clone(),
+        digest: guest.digest().to_string(),
+        source: source.to_string(),
+    }
+}
+
+/// What one pass has to say of a version: what promotion and rollback are decided on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Judgement {
+    /// Its plan was carried out.
+    Good,
+    /// A shadow's plan was the same as that of the version that answers.
+    Agreed,
+    /// A shadow's plan was another: how many fields differ.
+    Differed(usize),
+    /// It gave no plan that could be carried out: reason word and message.
+    Bad { reason: String, message: String },
 }
 
 /// A plugin that was not taken up. The one before it goes on working.
@@ -84,6 +163,24 @@ impl Slots {
         self.layers.read().get(step)?.values().next_back().cloned()
     }
 
+    /// Who answers for the step of this primary.
+    pub fn choose(&self, step: &str, _uid: &str, _labels: &BTreeMap<String, String>) -> Option<Choice> {
+        Some(Choice { active: self.active(step)?, shadow: None })
+    }
+
+    /// The version that came with the host, for a slot that falls back to it.
+    pub fn embedded(&self, step: &str) -> Option<Arc<Active>> {
+        self.layers.read().get(step)?.get(&Source::Embedded).cloned()
+    }
+
+    /// The policies that are shown the plans of this step of this primary, in order.
+    pub fn policies(&self, _step: &str, _uid: &str, _labels: &BTreeMap<String, String>) -> Vec<Arc<Chained>> {
+        Vec::new()
+    }
+
+    /// Takes note of how a version fared. `plugin` is its digest.
+    pub fn judged(&self, _step: &str, _plugin: &stepwright_core::guest::Digest, _uid: &str, _judgement: &Judgement) {}
+
     /// Takes a plugin up for every step that it implements and some pipeline has. Returns those steps.
     ///
     /// A plugin that did not come with the host may ask for no more than the version below it does.
@@ -126,6 +223,9 @@ impl Slots {
                 grants: Grants::asked_by(step),
                 settings: settings.to_owned(),
                 source: source.clone(),
+                role: Role::Active,
+                on_failure: OnFailure::default(),
+                identity: None,
             });
             layers.entry(step.name.clone()).or_default().insert(source.clone(), active);
             names.push(step.name.clone());
