@@ -35,9 +35,7 @@ pub fn nothing() -> Plan {
 /// The manifest of a plugin with one step of the same name, which answers for `redb` too: so that it can be put in the
 /// place of a built-in one.
 pub fn manifest(name: &str, limits: &str) -> String {
-    let step = |step: &str| {
-        format!(r#"{{"name":"{step}","primary":["spec","metadata.labels"],"limits":{limits}}}"#)
-    };
+    let step = |step: &str| format!(r#"{{"name":"{step}","primary":["spec","metadata.labels"],"limits":{limits}}}"#);
     format!(r#"{{"name":"{name}","version":"0.1.0","steps":[{},{}]}}"#, step(name), step("redb"))
 }
 
