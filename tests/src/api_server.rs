@@ -185,6 +185,11 @@ impl Running {
         self.things().patch(name, &parameters, &Patch::Apply(&body)).await.expect("the thing is applied")
     }
 
+    /// Whether the operator still runs.
+    pub fn lives(&self) -> bool {
+        self.task.as_ref().is_some_and(|task| !task.is_finished())
+    }
+
     /// How the operator ended; waits for it.
     pub async fn ended(&mut self) -> anyhow::Result<()> {
         match self.task.take() {
