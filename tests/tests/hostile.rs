@@ -23,7 +23,7 @@ use stepwright_tests::wait::until;
 /// A change to another primary is carried out within this, while the sinner sins.
 const IN_TIME: Duration = Duration::from_secs(2);
 /// A sin is told of within this.
-const TOLD: Duration = Duration::from_secs(30);
+const TOLD: Duration = Duration::from_secs(10);
 /// How many primaries there are beside the victim.
 const OTHERS: usize = 3;
 
@@ -152,7 +152,7 @@ async fn thirty_hostile_plugins_harm_nobody_but_themselves() {
             row.sin,
             began.elapsed().as_millis(),
             others.slowest.as_millis(),
-            said.as_deref().unwrap_or("WRONG")
+            said.as_ref().unwrap_or_else(|wrong| wrong)
         );
         others.slowest = others.slowest.max(before);
         wrong.extend(said.err().map(|error| format!("{}: {error}", row.sin)));
@@ -198,7 +198,6 @@ async fn commit(running: &Running, others: &mut Others<'_>, row: &Row) -> Result
     running.object(&format!("{victim}-config"), healed).await;
     running.condition(&victim, "Degraded", "False").await;
     running.things().delete(&victim, &DeleteParams::default()).await.unwrap();
-    running.gone::<ConfigMap>(&format!("{victim}-config")).await;
     others.go_on("after").await;
     outcome
 }

@@ -40,7 +40,7 @@ impl guest_kit::step::Guest for Component {
 /// The plan of a step that behaves.
 fn good(observed: &Observation) -> Plan {
     let value = quoted(&value(observed));
-    let words = quoted(card::words().trim_end());
+    let words = quoted(String::from_utf8_lossy(card::words().as_bytes()).trim_end());
     let name = format!("{}-config", observed.primary.id.name);
     let body = format!(r#"{{"data":{{"value":{value},"by":{words}}}}}"#);
     Plan { desired: vec![object("ConfigMap", &name, body)], ..nothing() }
