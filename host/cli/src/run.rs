@@ -98,6 +98,7 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
         system,
         fingerprinter,
         metrics,
+        journal: Arc::default(),
         leadership,
         namespace,
         identity,
