@@ -273,8 +273,7 @@ fn admit_object(object: Object, gate: &Gate<'_>) -> Result<AdmittedObject, NotAd
     if !(1..=253).contains(&id.name.len()) || !id.name.bytes().all(plain) || id.name.bytes().all(|byte| byte == b'.') {
         return Err(malformed(&id, "the name must be 1 to 253 letters, digits, `-`, `.`, `_` or `:`"));
     }
-    let body =
-        strict::parse(&object.body).map_err(|error| malformed(&id, format!("not a JSON object: {error}")))?;
+    let body = strict::parse(&object.body).map_err(|error| malformed(&id, format!("not a JSON object: {error}")))?;
     let Value::Object(mut body) = body else { return Err(malformed(&id, "not a JSON object")) };
     body.retain(|key, _| key != "apiVersion" && key != "kind");
     if body.contains_key("status") {

@@ -153,9 +153,9 @@ fn weigh(value: &Value, depth: usize, room: &mut usize) -> Result<(), AmendError
         Value::Object(fields) => fields.keys().map(String::len).sum(),
         _ => 0,
     };
-    *room = room.checked_sub(1 + text).ok_or_else(|| {
-        AmendError::DoesNotApply(format!("it lets the plan grow beyond {} MiB", MAX_DOCUMENT >> 20))
-    })?;
+    *room = room
+        .checked_sub(1 + text)
+        .ok_or_else(|| AmendError::DoesNotApply(format!("it lets the plan grow beyond {} MiB", MAX_DOCUMENT >> 20)))?;
     match value {
         Value::Object(fields) => fields.values().try_for_each(|value| weigh(value, depth + 1, room)),
         Value::Array(items) => items.iter().try_for_each(|item| weigh(item, depth + 1, room)),

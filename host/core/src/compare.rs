@@ -100,6 +100,25 @@ pub fn project(observed: &Value, owned: &Value) -> Value {
     Value::Object(kept)
 }
 
+/// `observed` without what is described by `owned` (in the form of `fieldsV1`): what others say. Lists of which a part is
+/// owned go whole.
+pub fn without(observed: &Value, owned: &Value) -> Value {
+    let (Some(fields), Some(object)) = (owned.as_object(), observed.as_object()) else { return observed.clone() };
+    let mut kept = Map::new();
+    for (key, value) in object {
+        match fields.get(&format!("f:{key}")).and_then(Value::as_object) {
+            None => {
+                kept.insert(key.clone(), value.clone());
+            }
+            Some(inner) if value.is_object() && inner.keys().any(|key| key.starts_with("f:")) => {
+                kept.insert(key.clone(), without(value, &Value::Object(inner.clone())));
+            }
+            Some(_) => {}
+        }
+    }
+    Value::Object(kept)
+}
+
 fn without_identity(desired: &Value) -> Value {
     let mut desired = desired.clone();
     if let Some(object) = desired.as_object_mut() {
@@ -460,6 +479,13 @@ mod tests {
     fn projection_keeps_what_is_owned() {
         let live = json!({"status": {"state": "Running", "conditions": [1]}, "spec": {"nodes": 3}});
         assert_eq!(project(&live, &json!({"f:status": {"f:state": {}}})), json!({"status": {"state": "Running"}}));
+    }
+
+    #[test]
+    fn what_others_say_is_without_what_is_owned() {
+        let live = json!({"spec": {"a": {"b": 1, "c": "x"}, "list": [1], "d": 2}});
+        let owned = json!({"f:spec": {"f:a": {"f:c": {}}, "f:list": {"k:{}": {}}}});
+        assert_eq!(without(&live, &owned), json!({"spec": {"a": {"b": 1}, "d": 2}}));
     }
 
     proptest::proptest! {
