@@ -19,4 +19,5 @@ pub mod plugin_maps;
 mod report;
 pub mod router;
 pub mod slots;
+pub mod sources;
 pub mod system;
