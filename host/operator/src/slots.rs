@@ -163,6 +163,12 @@ impl Slots {
         self.layers.read().get(step)?.values().next_back().cloned()
     }
 
+    /// The plugin that answers for each step.
+    pub fn all_active(&self) -> Vec<(String, Arc<Active>)> {
+        let layers = self.layers.read();
+        layers.iter().filter_map(|(step, slot)| Some((step.clone(), slot.values().next_back()?.clone()))).collect()
+    }
+
     /// Who answers for the step of this primary.
     pub fn choose(&self, step: &str, _uid: &str, _labels: &BTreeMap<String, String>) -> Option<Choice> {
         Some(Choice { active: self.active(step)?, shadow: None })
