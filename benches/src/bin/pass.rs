@@ -325,6 +325,7 @@ fn run(
         system,
         fingerprinter: Arc::new(Fingerprinter::new([7; 32])),
         metrics,
+        journal: Arc::default(),
         leadership: lease::alone(),
         namespace: namespace.to_owned(),
         identity: "bench".to_owned(),

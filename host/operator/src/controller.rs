@@ -25,6 +25,7 @@ use tracing::{Instrument, error, info, info_span, warn};
 
 use crate::cache::{Caches, Change};
 use crate::error::PassError;
+use crate::journal::Journal;
 use crate::lease::Leadership;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
@@ -51,6 +52,7 @@ pub struct Context {
     pub system: Arc<dyn ManagedSystem>,
     pub fingerprinter: Arc<Fingerprinter>,
     pub metrics: Arc<Metrics>,
+    pub journal: Arc<Journal>,
     pub(crate) memory: Memory,
     pub(crate) recorder: Recorder,
     /// Guest calls that run at the same time: they are pure computation, so no more than there are cores.
@@ -164,6 +166,8 @@ pub struct Operator {
     pub system: Arc<dyn ManagedSystem>,
     pub fingerprinter: Arc<Fingerprinter>,
     pub metrics: Arc<Metrics>,
+    /// Where passes are recorded.
+    pub journal: Arc<Journal>,
     pub leadership: Leadership,
     /// The operator's own namespace: where plugins are looked for.
     pub namespace: String,
@@ -185,6 +189,7 @@ impl Operator {
             system,
             fingerprinter,
             metrics,
+            journal,
             leadership,
             namespace,
             identity,
@@ -206,6 +211,7 @@ impl Operator {
             system: system.clone(),
             fingerprinter,
             metrics: metrics.clone(),
+            journal,
             memory: Memory::default(),
             recorder: Recorder::new(client.clone(), reporter),
             guest_calls: Semaphore::new(cores),

@@ -10,6 +10,7 @@ pub mod controller;
 pub mod error;
 pub mod journal;
 pub mod lease;
+pub mod local_api;
 mod memory;
 pub mod metrics;
 mod observe;
