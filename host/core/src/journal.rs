@@ -23,6 +23,23 @@ pub struct PluginRef {
     pub source: String,
 }
 
+/// The first line of an exported journal; a `PassRecord` on each of the others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Header {
+    /// Of the file: `FORMAT`. One that a reader does not know is refused.
+    pub format: u32,
+    /// The version of the host that recorded it.
+    pub host: String,
+    /// The version of the contract that its plugins were asked in.
+    pub contract: String,
+    /// RFC 3339, UTC.
+    pub exported: String,
+}
+
+/// The format of exported journals that this code writes and reads.
+pub const FORMAT: u32 = 1;
+
 /// One pass over one primary.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

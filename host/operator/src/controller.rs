@@ -87,9 +87,8 @@ impl Context {
     /// Absence must be observed: nothing is decided before every cache that a step looks at is filled.
     pub(crate) fn check_synced(&self, pipeline: &Pipeline) -> Result<(), PassError> {
         let mut kinds: Vec<TypeRef> = vec![pipeline.type_ref()];
-        for active in pipeline.steps.iter().filter_map(|step| self.slots.active(step)) {
-            kinds.extend(active.step.observes.iter().map(|it| it.type_ref()));
-            kinds.extend(active.step.writes.iter().cloned());
+        for watched in pipeline.steps.iter().flat_map(|step| self.slots.observing(step)) {
+            kinds.extend(watched.kinds());
         }
         kinds.extend(self.system.needs());
         self.check_filled(kinds)
