@@ -18,6 +18,7 @@ use stepwright_core::secrets::Fingerprinter;
 use stepwright_dev_cluster::{Cluster, ClusterOptions, Parts};
 use stepwright_operator::cache::Caches;
 use stepwright_operator::controller::Operator;
+use stepwright_operator::journal::Journal;
 use stepwright_operator::lease::{self, Leadership};
 use stepwright_operator::metrics::Metrics;
 use stepwright_operator::plugin_maps::Loader;
@@ -78,6 +79,7 @@ pub struct Running {
     pub client: Client,
     pub namespace: String,
     pub metrics: Arc<Metrics>,
+    pub journal: Arc<Journal>,
     pub table: Arc<Table>,
     stop: CancellationToken,
     task: Option<tokio::task::JoinHandle<anyhow::Result<()>>>,
@@ -145,6 +147,7 @@ pub async fn operator_led(
     let (caches, changes) = Caches::new(client.clone(), vec![namespace.clone()], stop.clone());
     let table = Arc::new(Table::default());
     let metrics = Arc::new(Metrics::default());
+    let journal = Arc::new(Journal::default());
     let operator = Operator {
         client: client.clone(),
         pipelines: vec![pipeline(steps)],
@@ -154,14 +157,16 @@ pub async fn operator_led(
         system: table.clone(),
         fingerprinter: Arc::new(Fingerprinter::new([7; 32])),
         metrics: metrics.clone(),
+        journal: journal.clone(),
         leadership,
         namespace: namespace.clone(),
         identity: "test".to_owned(),
         loader,
+        purity_every: 0,
         ready: Arc::new(AtomicBool::new(false)),
     };
     let task = tokio::spawn(operator.run(stop.clone()));
-    Running { client, namespace, metrics, table, stop, task: Some(task) }
+    Running { client, namespace, metrics, journal, table, stop, task: Some(task) }
 }
 
 impl Running {

@@ -325,10 +325,12 @@ fn run(
         system,
         fingerprinter: Arc::new(Fingerprinter::new([7; 32])),
         metrics,
+        journal: Arc::default(),
         leadership: lease::alone(),
         namespace: namespace.to_owned(),
         identity: "bench".to_owned(),
         loader: Arc::new(|_: &[u8]| unreachable!("no plugin comes from a ConfigMap here")),
+        purity_every: 0,
         ready: Arc::new(AtomicBool::new(false)),
     };
     Ok(tokio::spawn(operator.run(stop)))

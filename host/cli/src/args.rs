@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use stepwright_operator::local_api;
 
 /// A Kubernetes operator whose reconcile steps are WebAssembly components.
 #[derive(Debug, Parser)]
@@ -58,9 +59,15 @@ pub(crate) struct RunArgs {
     /// The port on which health and metrics are served.
     #[arg(long, env = "STEPWRIGHT_ADMIN_PORT", default_value_t = 8080)]
     pub(crate) admin_port: u16,
+    /// The port on which the journal is served to the CLI, on loopback only. 0: not at all.
+    #[arg(long, env = "STEPWRIGHT_LOCAL_PORT", default_value_t = local_api::PORT)]
+    pub(crate) local_port: u16,
     /// The Lease by which one process leads. Empty: lead without one, for tests.
     #[arg(long, env = "STEPWRIGHT_LEASE", default_value = "stepwright")]
     pub(crate) lease: String,
+    /// One in so many questions to plugins is asked twice, to see that they are pure. 0: none.
+    #[arg(long, env = "STEPWRIGHT_PURITY_EVERY", default_value_t = 100)]
+    pub(crate) purity_every: u64,
     /// The form of the log. What is logged is chosen by RUST_LOG.
     #[arg(long, env = "STEPWRIGHT_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,

@@ -10,7 +10,7 @@ use stepwright_core::guest::{Guest, GuestError};
 use stepwright_core::manifest::Manifest;
 use stepwright_engine::{Engine, EngineConfig};
 use stepwright_operator::plugin_maps::Loader;
-use stepwright_operator::slots::{Slots, Source};
+use stepwright_operator::slots::{Active, Slots, Source};
 use tracing::{info, warn};
 
 include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
@@ -60,6 +60,19 @@ pub(crate) fn fill(
 fn settings_for(guest: &Arc<dyn Guest>, settings: &BTreeMap<String, Value>) -> String {
     let found = guest.manifest().steps.iter().find_map(|step| settings.get(&step.name));
     found.map_or_else(|| "{}".to_owned(), Value::to_string)
+}
+
+/// Which plugin answers for each step, for the local API.
+pub(crate) fn view(slots: &Slots) -> Value {
+    let of = |(step, active): (String, Arc<Active>)| {
+        let plugin = active.plugin();
+        serde_json::json!({
+            "configMap": match &active.source { Source::ConfigMap(name) => name.rsplit('/').next(), _ => None },
+            "name": plugin.name, "steps": [step], "mode": "active", "state": "active",
+            "digest": plugin.digest, "source": plugin.source, "manifest": active.guest.manifest(),
+        })
+    };
+    serde_json::json!({"plugins": slots.versions().into_iter().map(of).collect::<Vec<_>>()})
 }
 
 /// Manifests of the embedded plugins.

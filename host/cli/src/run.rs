@@ -1,7 +1,7 @@
 //! `stepwright run`: puts engine, plugins, caches, managed system and controller together.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -10,18 +10,21 @@ use anyhow::Context as _;
 use kube::{Client, Config};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use stepwright_core::journal::{FORMAT, Header};
 use stepwright_core::pipeline::Pipeline;
 use stepwright_core::secrets::Fingerprinter;
-use stepwright_engine::{Engine, EngineConfig};
+use stepwright_engine::{CONTRACT, Engine, EngineConfig};
 use stepwright_operator::admin::{self, Admin};
 use stepwright_operator::cache::Caches;
 use stepwright_operator::controller::Operator;
+use stepwright_operator::journal::Journal;
 use stepwright_operator::lease;
+use stepwright_operator::local_api::{self, LocalApi};
 use stepwright_operator::metrics::Metrics;
 use stepwright_operator::slots::Slots;
 use stepwright_redis_enterprise::{Dialer, Direct, PortForward, RedisEnterprise, Settings};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{LogFormat, Reach, RunArgs};
@@ -45,7 +48,9 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
         reach,
         bind_address,
         admin_port,
+        local_port,
         lease,
+        purity_every,
         log_format: _,
     } = args;
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -89,6 +94,8 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     };
 
     let served = Admin { metrics: metrics.clone(), system: system.clone(), ready: ready.clone() };
+    let journal = Arc::new(Journal::default());
+    let local = local(bind_address, local_port, journal.clone(), slots.clone(), stop.clone());
     let operator = Operator {
         client,
         pipelines,
@@ -98,10 +105,12 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
         system,
         fingerprinter,
         metrics,
+        journal,
         leadership,
         namespace,
         identity,
         loader: load,
+        purity_every,
         ready,
     };
     let address = SocketAddr::new(bind_address, admin_port);
@@ -111,10 +120,29 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
         () = told_to_stop() => Ok(()),
         ended = operator.run(stop.clone()) => ended,
         ended = admin => ended.with_context(|| format!("failed to serve health and metrics on {address}")),
+        () = local => Ok(()),
     };
     stop.cancel();
     info!("stopped");
     result
+}
+
+/// Serves the journal until stopped. Nothing that reconciles depends on it, so a port that is taken costs only the warning.
+async fn local(address: IpAddr, port: u16, journal: Arc<Journal>, slots: Arc<Slots>, stop: CancellationToken) {
+    let header = Header {
+        format: FORMAT,
+        host: env!("CARGO_PKG_VERSION").to_owned(),
+        contract: CONTRACT.to_owned(),
+        exported: String::new(),
+    };
+    let api = LocalApi { journal, plugins: Arc::new(move || plugins::view(&slots)), header };
+    let address = local_api::address(address, port);
+    if port != 0
+        && let Err(error) = local_api::serve(address, api, stop.clone()).await
+    {
+        warn!(%address, error = &error as &dyn std::error::Error, "the journal is not served; choose another --local-port");
+    }
+    stop.cancelled().await;
 }
 
 async fn told_to_stop() {

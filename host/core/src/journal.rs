@@ -23,6 +23,23 @@ pub struct PluginRef {
     pub source: String,
 }
 
+/// The first line of an exported journal; a `PassRecord` on each of the others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Header {
+    /// Of the file: `FORMAT`. One that a reader does not know is refused.
+    pub format: u32,
+    /// The version of the host that recorded it.
+    pub host: String,
+    /// The version of the contract that its plugins were asked in.
+    pub contract: String,
+    /// RFC 3339, UTC.
+    pub exported: String,
+}
+
+/// The format of exported journals that this code writes and reads.
+pub const FORMAT: u32 = 1;
+
 /// One pass over one primary.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -144,4 +161,134 @@ pub struct Used {
     pub memory_bytes: u64,
     pub bytes_in: u64,
     pub bytes_out: u64,
+}
+
+/// What a record takes in memory besides its texts: fields, pointers, allocations. An estimate.
+const OVERHEAD: usize = 256;
+
+impl PassRecord {
+    /// What the record takes in memory, its shared parts included, in bytes. An estimate from above.
+    pub fn size(&self) -> usize {
+        let mut seen = std::collections::BTreeMap::new();
+        seen.extend(self.shared());
+        self.own_size() + seen.values().sum::<usize>()
+    }
+
+    /// The same without observations and plans, which other records may hold too.
+    pub fn own_size(&self) -> usize {
+        let reason = |reason: &Option<Reason>| reason.as_ref().map_or(0, Reason::size);
+        let steps: usize = self
+            .steps
+            .iter()
+            .map(|step| OVERHEAD + reason(&step.error) + step.rounds.iter().map(RoundRecord::own_size).sum::<usize>())
+            .sum();
+        OVERHEAD + self.message.as_ref().map_or(0, String::len) + steps
+    }
+
+    /// Address and size of each observation and plan in it. One that is in it twice is named twice.
+    pub fn shared(&self) -> Vec<(usize, usize)> {
+        let rounds = self.steps.iter().flat_map(|step| &step.rounds);
+        rounds
+            .flat_map(|round| {
+                let observation = &round.observation;
+                let plan = match &round.answer {
+                    Answer::Planned(plan) => Some((Arc::as_ptr(plan).addr(), plan_size(plan))),
+                    Answer::Failed(_) | Answer::Broken(_) => None,
+                };
+                [Some((Arc::as_ptr(observation).addr(), observation_size(observation))), plan].into_iter().flatten()
+            })
+            .collect()
+    }
+
+    /// Holds observations and plans of an earlier record instead of equal ones of its own.
+    ///
+    /// An answer that was remembered was given to an earlier observation, which differs in the time at most; so that one
+    /// is what belongs to it.
+    pub fn share_with(&mut self, before: &Self) {
+        for step in &mut self.steps {
+            let same = |it: &&StepRecord| {
+                it.step == step.step && it.role == step.role && it.plugin.digest == step.plugin.digest
+            };
+            let Some(earlier) = before.steps.iter().find(same) else { continue };
+            for (round, earlier) in step.rounds.iter_mut().zip(&earlier.rounds) {
+                if round.remembered && same_but_for_time(&round.observation, &earlier.observation) {
+                    round.observation = earlier.observation.clone();
+                }
+                if let (Answer::Planned(plan), Answer::Planned(earlier)) = (&mut round.answer, &earlier.answer)
+                    && plan == earlier
+                {
+                    *plan = earlier.clone();
+                }
+            }
+        }
+    }
+}
+
+fn same_but_for_time(left: &Observation, right: &Observation) -> bool {
+    // Taken apart, so that a new field does not compile until it is compared.
+    let Observation { step, primary, deleting, objects, facts, replies, notes, settings, round, now: _ } = left;
+    *primary == right.primary
+        && *objects == right.objects
+        && *facts == right.facts
+        && *replies == right.replies
+        && (step, deleting, notes, settings, round)
+            == (&right.step, &right.deleting, &right.notes, &right.settings, &right.round)
+}
+
+fn observation_size(observation: &Observation) -> usize {
+    let entries = observation.objects.iter().map(|set| 1 + set.objects.len()).sum::<usize>()
+        + observation.facts.len()
+        + observation.replies.len()
+        + observation.notes.len();
+    let notes: usize = observation.notes.iter().map(|(_, note)| note.len()).sum();
+    OVERHEAD * (1 + entries) + observation.size() + observation.settings.len() + notes
+}
+
+fn plan_size(plan: &Plan) -> usize {
+    let entries = plan.desired.len() + plan.amended.len() + plan.calls.len() + plan.events.len();
+    OVERHEAD * (1 + entries) + plan.size()
+}
+
+impl RoundRecord {
+    fn own_size(&self) -> usize {
+        let answer = match &self.answer {
+            Answer::Planned(_) => 0,
+            Answer::Failed(Failure::Transient(message)) => message.len(),
+            Answer::Failed(Failure::Invalid(violations)) => {
+                violations.iter().map(|it| it.field.len() + it.message.len()).sum()
+            }
+            Answer::Broken(reason) => reason.size(),
+        };
+        let effect = |it: &Effect| {
+            OVERHEAD
+                + it.on.len()
+                + it.field.as_ref().map_or(0, String::len)
+                + it.error.as_ref().map_or(0, Reason::size)
+        };
+        OVERHEAD
+            + answer
+            + self.policies.iter().map(ReviewRecord::size).sum::<usize>()
+            + self.effects.iter().map(effect).sum::<usize>()
+    }
+}
+
+impl ReviewRecord {
+    fn size(&self) -> usize {
+        let verdict = match &self.verdict {
+            Ok(Verdict::Pass) => 0,
+            Ok(Verdict::Amend(text) | Verdict::Deny(text)) => text.len(),
+            Ok(Verdict::Hold { until, reason }) => until.len() + reason.len(),
+            Err(reason) => reason.size(),
+        };
+        let value = |it: &Option<serde_json::Value>| it.as_ref().map_or(0, |it| it.to_string().len());
+        let change =
+            |it: &FieldChange| OVERHEAD + it.object.len() + it.field.len() + value(&it.before) + value(&it.after);
+        OVERHEAD + verdict + self.changes.iter().map(change).sum::<usize>()
+    }
+}
+
+impl Reason {
+    fn size(&self) -> usize {
+        self.reason.len() + self.message.len()
+    }
 }
