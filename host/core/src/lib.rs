@@ -8,6 +8,8 @@ pub mod admit;
 pub mod compare;
 pub mod conditions;
 pub mod error;
+pub mod explain;
+pub mod field_path;
 pub mod guest;
 pub mod journal;
 pub mod manifest;
