@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use stepwright_operator::local_api;
 
+use crate::explain::ExplainArgs;
+
 /// A Kubernetes operator whose reconcile steps are WebAssembly components.
 #[derive(Debug, Parser)]
 #[command(name = "stepwright", version, about, long_about = None)]
@@ -23,6 +25,8 @@ pub(crate) enum Command {
         /// A component for wasm32-wasip2.
         component: PathBuf,
     },
+    /// Tell what the last passes over an object saw, planned and did, or who decided one of its fields.
+    Explain(Box<ExplainArgs>),
     /// Work with plugins.
     #[command(subcommand)]
     Plugins(PluginsCommand),

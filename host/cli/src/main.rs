@@ -1,9 +1,11 @@
 //! The binary `stepwright`: arguments in, exit code out. The work is in the crates it puts together.
 
 mod args;
+mod explain;
 mod pack;
 mod plugins;
 mod rbac;
+mod remote;
 mod run;
 
 use clap::{CommandFactory, Parser};
@@ -14,6 +16,7 @@ fn main() -> anyhow::Result<()> {
     match Args::parse().command {
         Command::Run(args) => run::run(*args),
         Command::Inspect { component } => plugins::inspect(&component),
+        Command::Explain(args) => explain::run(*args),
         Command::Plugins(PluginsCommand::Pack { file, output }) => pack::pack(&file, output.as_deref()),
         Command::Rbac => {
             print(&rbac::role()?);
