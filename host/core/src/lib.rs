@@ -20,6 +20,7 @@ pub mod pipeline;
 pub mod plan;
 pub mod plan_diff;
 pub mod policy;
+pub mod replay;
 pub mod secrets;
 pub mod select;
 pub mod slot;
