@@ -7,6 +7,9 @@ use clap::{Parser, Subcommand, ValueEnum};
 use stepwright_operator::local_api;
 
 use crate::explain::ExplainArgs;
+use crate::journal::JournalCommand;
+use crate::plugins_remote::RemoteCommand;
+use crate::replay::ReplayArgs;
 
 /// A Kubernetes operator whose reconcile steps are WebAssembly components.
 #[derive(Debug, Parser)]
@@ -27,6 +30,11 @@ pub(crate) enum Command {
     },
     /// Tell what the last passes over an object saw, planned and did, or who decided one of its fields.
     Explain(Box<ExplainArgs>),
+    /// Work with what the operator has recorded.
+    #[command(subcommand)]
+    Journal(JournalCommand),
+    /// Ask a component what was asked of another one, and compare the answers. Exit code 0: the same, 1: not, 2: unknown.
+    Replay(ReplayArgs),
     /// Work with plugins.
     #[command(subcommand)]
     Plugins(PluginsCommand),
@@ -47,6 +55,8 @@ pub(crate) enum PluginsCommand {
         #[arg(short, long)]
         output: Option<PathBuf>,
     },
+    #[command(flatten)]
+    Remote(RemoteCommand),
 }
 
 #[derive(Debug, Parser)]

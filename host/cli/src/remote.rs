@@ -40,6 +40,13 @@ pub(crate) struct ClusterArgs {
     operator_address: Option<SocketAddr>,
 }
 
+impl ClusterArgs {
+    /// What was given, if anything.
+    pub(crate) fn namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
+    }
+}
+
 /// A cluster that can be asked.
 pub(crate) struct Cluster {
     pub(crate) client: Client,
