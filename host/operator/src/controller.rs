@@ -31,6 +31,8 @@ use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::pass::{Next, pass};
 use crate::plugin_maps::{Loader, PluginMaps};
+use crate::plugins::PluginSettings;
+use crate::plugins::prepare::Preparer;
 use crate::router::{Queue, Router};
 use crate::slots::Slots;
 use crate::system::{ManagedSystem, Reader};
@@ -174,6 +176,8 @@ pub struct Operator {
     /// The name of this process in Events.
     pub identity: String,
     pub loader: Loader,
+    /// How plugins from ConfigMaps are dealt with.
+    pub plugins: PluginSettings,
     pub ready: Arc<AtomicBool>,
 }
 
@@ -194,6 +198,7 @@ impl Operator {
             namespace,
             identity,
             loader,
+            plugins,
             ready,
         } = self;
         let pipelines: Vec<Arc<Pipeline>> = pipelines.into_iter().map(Arc::new).collect();
@@ -253,16 +258,9 @@ impl Operator {
                 }
             });
         }
-        let maps = PluginMaps {
-            client: client.clone(),
-            namespace,
-            slots: slots.clone(),
-            router: router.clone(),
-            loader,
-            recorder: context.recorder.clone(),
-            metrics: metrics.clone(),
-            leads: leadership.leads.clone(),
-        };
+        let preparer =
+            Preparer { context: context.clone(), pipelines: pipelines.clone(), loader, settings: plugins, namespace };
+        let maps = PluginMaps::new(preparer, router.clone(), leadership.leads.clone());
         tasks.spawn(maps.run());
 
         caches.synced(&kinds).await;
