@@ -181,6 +181,7 @@ pub async fn operator_set(
         identity: "test".to_owned(),
         loader,
         plugins: settings,
+        purity_every: 0,
         ready: Arc::new(AtomicBool::new(false)),
     };
     let task = tokio::spawn(operator.run(stop.clone()));

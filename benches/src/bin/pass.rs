@@ -331,6 +331,7 @@ fn run(
         identity: "bench".to_owned(),
         loader: Arc::new(|_: &[u8]| unreachable!("no plugin comes from a ConfigMap here")),
         plugins: stepwright_operator::plugins::PluginSettings::default(),
+        purity_every: 0,
         ready: Arc::new(AtomicBool::new(false)),
     };
     Ok(tokio::spawn(operator.run(stop)))

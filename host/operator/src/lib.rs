@@ -8,6 +8,8 @@ pub mod apply;
 pub mod cache;
 pub mod controller;
 pub mod error;
+mod fight;
+mod identity;
 pub mod journal;
 pub mod lease;
 pub mod local_api;
