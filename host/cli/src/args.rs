@@ -22,11 +22,26 @@ pub(crate) enum Command {
         /// A component for wasm32-wasip2.
         component: PathBuf,
     },
+    /// Work with plugins.
+    #[command(subcommand)]
+    Plugins(PluginsCommand),
     /// Print the Role that the operator needs for its embedded plugins and pipelines, as YAML.
     Rbac,
     /// Print this reference as Markdown.
     #[command(hide = true)]
     Docs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PluginsCommand {
+    /// Write what a component says of itself into it, so that it can be read without running it.
+    Pack {
+        /// A component for wasm32-wasip2.
+        file: PathBuf,
+        /// Where to write. Default: over the file.
+        #[arg(short, long)]
+        output: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Parser)]

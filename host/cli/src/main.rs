@@ -1,18 +1,20 @@
 //! The binary `stepwright`: arguments in, exit code out. The work is in the crates it puts together.
 
 mod args;
+mod pack;
 mod plugins;
 mod rbac;
 mod run;
 
 use clap::{CommandFactory, Parser};
 
-use crate::args::{Args, Command};
+use crate::args::{Args, Command, PluginsCommand};
 
 fn main() -> anyhow::Result<()> {
     match Args::parse().command {
         Command::Run(args) => run::run(*args),
         Command::Inspect { component } => plugins::inspect(&component),
+        Command::Plugins(PluginsCommand::Pack { file, output }) => pack::pack(&file, output.as_deref()),
         Command::Rbac => {
             print(&rbac::role()?);
             Ok(())
