@@ -1,10 +1,12 @@
 //! The binary `stepwright`: arguments in, exit code out. The work is in the crates it puts together.
 
 mod args;
+mod configmap;
 mod pack;
 mod plugins;
 mod rbac;
 mod run;
+mod sign;
 
 use clap::{CommandFactory, Parser};
 
@@ -15,6 +17,9 @@ fn main() -> anyhow::Result<()> {
         Command::Run(args) => run::run(*args),
         Command::Inspect { component } => plugins::inspect(&component),
         Command::Plugins(PluginsCommand::Pack { file, output }) => pack::pack(&file, output.as_deref()),
+        Command::Plugins(PluginsCommand::Keygen { out }) => sign::keygen(&out),
+        Command::Plugins(PluginsCommand::Sign { key, file, out }) => sign::sign(&key, &file, out.as_deref()),
+        Command::Plugins(PluginsCommand::Configmap(args)) => configmap::print(*args),
         Command::Rbac => {
             print(&rbac::role()?);
             Ok(())

@@ -450,6 +450,29 @@ fn parts_that_do_not_fit_are_refused() {
     }
 }
 
+#[test]
+fn parts_of_the_next_version_are_waited_for_one_after_the_other() {
+    let digest = |bytes: &[u8]| stepwright_core::guest::Digest::of(bytes).to_string();
+    let of = |whole: &[u8], map: ConfigMap| annotated(map, &[(wish::PARTS_DIGEST, &digest(whole))]);
+    let (old, new) = (b"abcdef", b"ABCDEF");
+    let (old_1, old_2) = (of(old, part("p", "p", "1/2", b"abc")), of(old, part("x", "p", "2/2", b"def")));
+    let (new_1, new_2) = (of(new, part("p", "p", "1/2", b"ABC")), of(new, part("x", "p", "2/2", b"DEF")));
+    let waiting = "p: PartsMissing: 1 of 2 parts are here; part 2 is still to come";
+    assert_eq!(read(vec![old_1.clone(), old_2.clone()]).0[0].component, Component::Inline(old.to_vec()));
+    assert_eq!(refused(vec![new_1.clone(), old_2]), waiting);
+    assert_eq!(refused(vec![old_1, new_2.clone()]), waiting);
+    assert_eq!(read(vec![new_1.clone(), new_2]).0[0].component, Component::Inline(new.to_vec()));
+
+    let false_one = of(new, part("x", "p", "2/2", b"DEf"));
+    let (is, not) = (digest(b"ABCDEf"), digest(new));
+    let prefix = "p: PartsInconsistent: the parts of the plugin do not fit together: ";
+    assert_eq!(refused(vec![new_1, false_one]), format!("{prefix}together they have the digest {is}, not {not}"));
+    assert_eq!(
+        refused(vec![of(new, plugin("p"))]),
+        "p: AnnotationContradicts: annotation `stepwright.dev/parts-digest` has no effect: it goes with `stepwright.dev/part`, which says which part this is, such as `2/3`"
+    );
+}
+
 fn maps_of(chunks: &[&[u8]], packing: Packing) -> Vec<ConfigMap> {
     let numbered = chunks.iter().enumerate();
     let made = numbered.map(|(index, chunk)| {

@@ -3,7 +3,7 @@
 use oci_client::{ParseError, Reference};
 
 use super::OciError;
-use crate::sources::wishes::shown;
+use crate::sources::wishes::{is_digest, shown};
 
 /// A reference with a registry and a digest.
 pub(super) fn parse(reference: &str) -> Result<Reference, OciError> {
@@ -21,10 +21,6 @@ pub(super) fn parse(reference: &str) -> Result<Reference, OciError> {
         return Err(invalid("names no registry"));
     }
     reference.parse().map_err(|error: ParseError| invalid(&format!("is no reference ({error})")))
-}
-
-fn is_digest(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 #[cfg(test)]
