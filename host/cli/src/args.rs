@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use stepwright_operator::local_api;
 
+use crate::configmap::ConfigMapArgs;
 use crate::explain::ExplainArgs;
 use crate::journal::JournalCommand;
 use crate::plugins_remote::RemoteCommand;
@@ -57,6 +58,25 @@ pub(crate) enum PluginsCommand {
     },
     #[command(flatten)]
     Remote(RemoteCommand),
+    /// Make a pair of keys for signing components: NAME.key, which is secret, and NAME.pub.
+    Keygen {
+        /// Path and name of both files, without their endings.
+        #[arg(long, value_name = "NAME")]
+        out: PathBuf,
+    },
+    /// Sign a packed component. What is printed belongs into `data.signature` of its ConfigMap.
+    Sign {
+        /// The secret key, PEM, as `keygen` writes it.
+        #[arg(long)]
+        key: PathBuf,
+        /// A packed component.
+        file: PathBuf,
+        /// Where to write the signature, instead of printing it.
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+    /// Print the ConfigMap, or several if it is large, by which a component is offered to the operator.
+    Configmap(Box<ConfigMapArgs>),
 }
 
 #[derive(Debug, Parser)]

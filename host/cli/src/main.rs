@@ -1,6 +1,7 @@
 //! The binary `stepwright`: arguments in, exit code out. The work is in the crates it puts together.
 
 mod args;
+mod configmap;
 mod explain;
 mod journal;
 mod pack;
@@ -10,6 +11,7 @@ mod rbac;
 mod remote;
 mod replay;
 mod run;
+mod sign;
 mod table;
 
 use std::ffi::OsStr;
@@ -29,6 +31,9 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Replay(args) => return Ok(replay::run(&args)),
         Command::Plugins(PluginsCommand::Pack { file, output }) => pack::pack(&file, output.as_deref()),
         Command::Plugins(PluginsCommand::Remote(command)) => plugins_remote::run(command),
+        Command::Plugins(PluginsCommand::Keygen { out }) => sign::keygen(&out),
+        Command::Plugins(PluginsCommand::Sign { key, file, out }) => sign::sign(&key, &file, out.as_deref()),
+        Command::Plugins(PluginsCommand::Configmap(args)) => configmap::print(*args),
         Command::Rbac => {
             print(&rbac::role()?);
             Ok(())

@@ -31,6 +31,9 @@ pub mod wish {
     pub const PART_OF: &str = "stepwright.dev/part-of";
     /// `2/3`.
     pub const PART: &str = "stepwright.dev/part";
+    /// The SHA-256 digest of the whole file that the parts are pieces of, on each of them. It tells the parts of one version from
+    /// those of the next, which come one after the other. May be left out.
+    pub const PARTS_DIGEST: &str = "stepwright.dev/parts-digest";
     /// An OCI artifact by digest: `registry/repository@sha256:…`.
     pub const OCI: &str = "stepwright.dev/oci";
     /// The digest of a component that counts as active whatever `mode` says. Written by `plugins promote` and by the host.
@@ -39,7 +42,7 @@ pub mod wish {
     pub const ROLLED_BACK: &str = "stepwright.dev/rolled-back";
 
     /// Every one of them: one with our prefix that is in no such list is refused, since it is a typing error.
-    pub const ALL: [&str; 15] = [
+    pub const ALL: [&str; 16] = [
         MODE,
         CANARY_PERCENT,
         CANARY_LABELS,
@@ -52,6 +55,7 @@ pub mod wish {
         SET_SIZE,
         PART_OF,
         PART,
+        PARTS_DIGEST,
         OCI,
         PROMOTED,
         ROLLED_BACK,

@@ -3,7 +3,6 @@
 //! `maps` turns ConfigMaps into offers and is pure; `oci` fetches; `signature` says whose a component is. What becomes of an
 //! offer (load, rehearse, swap, refuse) is decided elsewhere.
 
-mod credentials;
 pub mod maps;
 pub mod oci;
 mod parts;

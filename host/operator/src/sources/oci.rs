@@ -2,27 +2,36 @@
 //!
 //! Both the manifest and the layer are checked against their digests here, whatever the registry says of them.
 
+mod credentials;
+mod error;
+mod reference;
+
 use std::io::ErrorKind;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use oci_client::Reference;
 use oci_client::client::{Client, ClientConfig, ClientProtocol};
 use oci_client::errors::{DigestError, OciDistributionError, OciErrorCode};
-use oci_client::manifest::{IMAGE_MANIFEST_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE, OciDescriptor, OciManifest};
+use oci_client::manifest::{
+    IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE,
+    OciDescriptor, OciManifest,
+};
 use oci_client::secrets::RegistryAuth;
-use oci_client::{ParseError, Reference};
 use sha2::{Digest as _, Sha256};
-use stepwright_core::error::Blame;
 use tokio::io::AsyncWrite;
 
-use super::credentials::{self, Credentials};
+use self::credentials::Credentials;
+pub use self::error::OciError;
 use super::unpack::MOST_BYTES;
 use super::wishes::shown;
 
 /// The type of the one layer of a component.
 const WASM: &str = "application/wasm";
-const MANIFEST_TYPES: [&str; 2] = [OCI_IMAGE_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE];
+/// With indexes among them: a registry keeps what was not asked for to itself, and that could not be told from a wrong digest.
+const MANIFEST_TYPES: [&str; 4] =
+    [OCI_IMAGE_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE, IMAGE_MANIFEST_LIST_MEDIA_TYPE];
 const CONNECT: Duration = Duration::from_secs(10);
 
 /// How registries are reached.
@@ -54,65 +63,6 @@ impl std::fmt::Debug for RegistrySettings {
     }
 }
 
-/// Why no component came from a registry.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum OciError {
-    #[error("`{reference}` {problem}; what is accepted is `registry/repository@sha256:` and 64 hexadecimal digits")]
-    ReferenceInvalid { reference: String, problem: String },
-    #[error("failed to fetch `{reference}`: {message}; it is tried again")]
-    Unreachable { reference: String, message: String },
-    #[error("`{reference}` is not in the registry; push it, or name the digest of one that is there")]
-    NotFound { reference: String },
-    #[error(
-        "what the registry answers for `{reference}` has the digest {actual}, not {expected}; nothing of it is used"
-    )]
-    DigestMismatch { reference: String, expected: String, actual: String },
-    #[error(
-        "`{reference}` is no WebAssembly component: {found}; what is accepted is an artifact with one layer of type `application/wasm`, as `wkg oci push` and `oras push … FILE:application/wasm` make it"
-    )]
-    NotWasm { reference: String, found: String },
-    #[error("`{reference}` comes to {bytes} bytes; the most that a component may have here is {most}")]
-    TooLarge { reference: String, bytes: u64, most: usize },
-    #[error("the registry refuses `{reference}` to {who}; {remedy}")]
-    Unauthorized { reference: String, who: String, remedy: &'static str },
-    #[error(
-        "the credentials for registries cannot be read: {message}; what is accepted is a Secret of type kubernetes.io/dockerconfigjson"
-    )]
-    CredentialsInvalid { message: String },
-}
-
-impl OciError {
-    /// Annotation, Event reason and metric label: one stable word.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::ReferenceInvalid { .. } => "OciReferenceInvalid",
-            Self::Unreachable { .. } => "OciUnreachable",
-            Self::NotFound { .. } => "OciNotFound",
-            Self::DigestMismatch { .. } => "OciDigestMismatch",
-            Self::NotWasm { .. } => "OciNotWasm",
-            Self::TooLarge { .. } => "OciTooLarge",
-            Self::Unauthorized { .. } => "OciUnauthorized",
-            Self::CredentialsInvalid { .. } => "OciCredentialsInvalid",
-        }
-    }
-
-    pub fn blame(&self) -> Blame {
-        match self {
-            Self::Unreachable { .. } | Self::DigestMismatch { .. } => Blame::Cluster,
-            Self::NotWasm { .. } | Self::TooLarge { .. } => Blame::Plugin,
-            Self::ReferenceInvalid { .. }
-            | Self::NotFound { .. }
-            | Self::Unauthorized { .. }
-            | Self::CredentialsInvalid { .. } => Blame::User,
-        }
-    }
-
-    /// Whether trying again may help although nothing is changed here: the registry was away, or has no such artifact yet.
-    pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::NotFound { .. } | Self::Unauthorized { .. })
-    }
-}
-
 /// Fetches from registries.
 #[derive(Debug, Clone)]
 pub struct Registry {
@@ -128,7 +78,7 @@ impl Registry {
     ///
     /// The registry's answer to the request for a manifest is bounded by the time-out only.
     pub async fn fetch(&self, reference: &str) -> Result<Vec<u8>, OciError> {
-        let image = parse(reference)?;
+        let image = reference::parse(reference)?;
         let credentials = match &self.settings.docker_config {
             Some(config) => credentials::find(config, image.registry())?,
             None => None,
@@ -245,28 +195,6 @@ impl Transfer<'_> {
             other => OciError::Unreachable { reference, message: chain(&other) },
         }
     }
-}
-
-/// A reference with a registry and a digest.
-fn parse(reference: &str) -> Result<Reference, OciError> {
-    let invalid =
-        |problem: &str| OciError::ReferenceInvalid { reference: shown(reference), problem: problem.to_owned() };
-    let Some((place, digest)) = reference.split_once('@') else {
-        return Err(invalid("names no digest, and a tag can be moved to other bytes"));
-    };
-    let hexadecimal = digest.strip_prefix("sha256:").is_some_and(is_digest);
-    if !hexadecimal {
-        return Err(invalid("has no digest of SHA-256"));
-    }
-    let host = place.split_once('/').map_or("", |(host, _)| host);
-    if host != "localhost" && !host.contains(['.', ':']) {
-        return Err(invalid("names no registry"));
-    }
-    reference.parse().map_err(|error: ParseError| invalid(&format!("is no reference ({error})")))
-}
-
-fn is_digest(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// The error and what caused it, on one line.

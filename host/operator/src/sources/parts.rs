@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ConfigMap;
+use stepwright_core::guest::Digest;
 
 use super::refusal::OfferError;
 use super::unpack::Packing;
-use super::wishes::{is_name, shown};
+use super::wishes::{is_digest, is_name, shown};
 use crate::offer::{data, wish};
 
 /// More than enough for the largest component that is taken.
@@ -21,6 +22,8 @@ pub(super) struct Place {
     /// From 1 on.
     pub(super) part: usize,
     pub(super) parts: usize,
+    /// Of the whole file, if the part says so.
+    pub(super) digest: Option<String>,
 }
 
 impl Place {
@@ -29,11 +32,20 @@ impl Place {
         let name = map.metadata.name.clone().unwrap_or_default();
         let annotation = |key: &str| map.metadata.annotations.as_ref().and_then(|annotations| annotations.get(key));
         let of = annotation(wish::PART_OF);
+        let digest = annotation(wish::PARTS_DIGEST).cloned();
+        if let Some(digest) = digest.as_ref().filter(|digest| !is_digest(digest)) {
+            return Err(OfferError::AnnotationInvalid {
+                annotation: wish::PARTS_DIGEST,
+                value: shown(digest),
+                accepted: "what is accepted is the SHA-256 digest of the whole file, 64 hexadecimal digits".to_owned(),
+            });
+        }
         let Some(part) = annotation(wish::PART) else {
+            let alone = [wish::PART_OF, wish::PARTS_DIGEST].into_iter().find(|it| annotation(it).is_some());
             let because = format!("it goes with `{}`, which says which part this is, such as `2/3`", wish::PART);
-            return match of {
-                Some(_) => Err(OfferError::AnnotationContradicts { annotation: wish::PART_OF, because }),
-                None => Ok(Self { of: name, part: 1, parts: 1 }),
+            return match alone {
+                Some(annotation) => Err(OfferError::AnnotationContradicts { annotation, because }),
+                None => Ok(Self { of: name, part: 1, parts: 1, digest: None }),
             };
         };
         let (number, parts) = split(part).ok_or_else(|| OfferError::AnnotationInvalid {
@@ -59,7 +71,7 @@ impl Place {
                 "part {number} names no first part; add `{}` with its ConfigMap's name",
                 wish::PART_OF
             )),
-            of => Ok(Self { of: of.cloned().unwrap_or(name), part: number, parts }),
+            of => Ok(Self { of: of.cloned().unwrap_or(name), part: number, parts, digest }),
         }
     }
 }
@@ -72,7 +84,8 @@ pub(super) fn join(parts: &[(&Place, Packing, &[u8])]) -> Result<(Packing, Vec<u
     let Some((first, packing, _)) = parts.iter().min_by_key(|(place, ..)| place.part) else {
         return Err(OfferError::NoComponent);
     };
-    for (place, its, bytes) in parts {
+    // Those of another version are about to be replaced, or part 1 is.
+    for (place, its, bytes) in parts.iter().filter(|(place, ..)| place.digest == first.digest) {
         if place.parts != first.parts {
             return inconsistent(format!(
                 "part {} says that there are {}, part {} says {}",
@@ -95,7 +108,13 @@ pub(super) fn join(parts: &[(&Place, Packing, &[u8])]) -> Result<(Packing, Vec<u
     let missing: Vec<String> =
         (1..=first.parts).filter(|number| !by_number.contains_key(number)).map(|number| number.to_string()).collect();
     if missing.is_empty() {
-        return Ok((*packing, by_number.into_values().flatten().copied().collect()));
+        let packed: Vec<u8> = by_number.into_values().flatten().copied().collect();
+        return match &first.digest {
+            Some(digest) if Digest::of(&packed).to_string() != *digest => {
+                inconsistent(format!("together they have the digest {}, not {digest}", Digest::of(&packed)))
+            }
+            _ => Ok((*packing, packed)),
+        };
     }
     Err(OfferError::PartsMissing { have: by_number.len(), of: first.parts, missing: missing.join(", ") })
 }
@@ -104,7 +123,9 @@ pub(super) fn join(parts: &[(&Place, Packing, &[u8])]) -> Result<(Packing, Vec<u
 pub(super) fn has_bytes_only(map: &ConfigMap, of: &str) -> Result<(), OfferError> {
     let annotations = map.metadata.annotations.iter().flat_map(BTreeMap::keys);
     let strange = annotations.filter(|key| wish::ALL.contains(&key.as_str()));
-    if let Some(key) = strange.into_iter().find(|key| ![wish::PART, wish::PART_OF].contains(&key.as_str())) {
+    if let Some(key) =
+        strange.into_iter().find(|key| ![wish::PART, wish::PART_OF, wish::PARTS_DIGEST].contains(&key.as_str()))
+    {
         return inconsistent(format!("annotation `{key}` belongs on ConfigMap `{of}`, which holds part 1"));
     }
     let keys = map.data.iter().flat_map(BTreeMap::keys);

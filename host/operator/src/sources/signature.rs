@@ -114,7 +114,10 @@ const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0
 fn from_pem(text: &[u8]) -> Result<[u8; 32], String> {
     use rustls_pki_types::SubjectPublicKeyInfoDer;
     use rustls_pki_types::pem::PemObject as _;
-    let der = SubjectPublicKeyInfoDer::from_pem_slice(text).map_err(|error| error.to_string())?;
+    let der = SubjectPublicKeyInfoDer::from_pem_slice(text).map_err(|error| match error {
+        rustls_pki_types::pem::Error::NoItemsFound => "there is no public key in it".to_owned(),
+        error => error.to_string(),
+    })?;
     let rest = der.strip_prefix(&SPKI_PREFIX).ok_or("it is a key of another kind")?;
     rest.try_into().map_err(|_| format!("it has {} bytes", rest.len()))
 }
@@ -125,4 +128,102 @@ fn from_base64(text: &[u8]) -> Result<[u8; 32], String> {
         .decode(text.trim_ascii())
         .map_err(|error| format!("it is neither PEM nor base64 ({error})"))?;
     bytes.as_slice().try_into().map_err(|_| format!("it has {} bytes", bytes.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+    use base64::Engine as _;
+
+    use super::*;
+
+    const COMPONENT: &[u8] = b"a component";
+    const MANIFEST: &[u8] = b"{}";
+
+    struct Signer(Ed25519KeyPair);
+
+    impl Signer {
+        fn new(seed: u8) -> Self {
+            Self(Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap())
+        }
+
+        fn sign(&self, component: &[u8], manifest: &[u8]) -> Vec<u8> {
+            self.0.sign(&message(component, manifest)).as_ref().to_vec()
+        }
+
+        fn base64(&self) -> String {
+            base64::engine::general_purpose::STANDARD.encode(self.0.public_key())
+        }
+
+        /// As `openssl pkey -pubout` writes it.
+        fn pem(&self) -> String {
+            let der = [SPKI_PREFIX.as_slice(), self.0.public_key().as_ref()].concat();
+            let text = base64::engine::general_purpose::STANDARD.encode(der);
+            format!("-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n")
+        }
+    }
+
+    fn secret(entries: &[(&str, String)]) -> BTreeMap<String, Vec<u8>> {
+        entries.iter().map(|(id, text)| ((*id).to_owned(), text.clone().into_bytes())).collect()
+    }
+
+    #[test]
+    fn what_is_signed_is_this_text() {
+        let text = String::from_utf8(message(b"", b"{}")).unwrap();
+        assert_eq!(
+            text,
+            "stepwright-plugin-v1\n\
+             e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\n\
+             44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a\n"
+        );
+    }
+
+    #[test]
+    fn any_of_the_trusted_keys_will_do_and_is_named() {
+        let (ann, bob) = (Signer::new(1), Signer::new(2));
+        let keys = keys(&secret(&[("ann", ann.base64()), ("bob.pub", bob.pem())])).unwrap();
+        for (signer, id) in [(ann, "ann"), (bob, "bob.pub")] {
+            let signature = signer.sign(COMPONENT, MANIFEST);
+            assert_eq!(verify(COMPONENT, MANIFEST, Some(&signature), &keys), Ok(id));
+        }
+    }
+
+    #[test]
+    fn unsigned_altered_and_strange_ones_are_refused_by_name() {
+        let (ann, stranger) = (Signer::new(1), Signer::new(3));
+        let trusted = keys(&secret(&[("ann", ann.base64()), ("bob", Signer::new(2).base64())])).unwrap();
+        let good = ann.sign(COMPONENT, MANIFEST);
+        let mut flipped = good.clone();
+        flipped[0] ^= 1;
+        let invalid = SignatureError::Invalid { keys: "ann, bob".to_owned() };
+        for (component, manifest, signature, expected) in [
+            (COMPONENT, MANIFEST, None, SignatureError::Missing),
+            (COMPONENT, MANIFEST, Some(&good[..63]), SignatureError::Malformed { bytes: 63 }),
+            (COMPONENT, MANIFEST, Some(flipped.as_slice()), invalid.clone()),
+            (b"another component".as_slice(), MANIFEST, Some(good.as_slice()), invalid.clone()),
+            (COMPONENT, b"{\"grants\":1}".as_slice(), Some(good.as_slice()), invalid.clone()),
+            (MANIFEST, COMPONENT, Some(good.as_slice()), invalid.clone()),
+            (COMPONENT, MANIFEST, Some(stranger.sign(COMPONENT, MANIFEST).as_slice()), invalid),
+        ] {
+            assert_eq!(verify(component, manifest, signature, &trusted), Err(expected));
+        }
+        assert_eq!(verify(COMPONENT, MANIFEST, Some(&good), &[]), Err(SignatureError::NoKeys));
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_read_is_refused_by_its_id() {
+        let p256 = "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE\n-----END PUBLIC KEY-----\n";
+        let private = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+        let end = "; what is accepted is PEM (`BEGIN PUBLIC KEY`) or the base64 of 32 bytes";
+        for (text, message) in [
+            ("AAAA", "it has 3 bytes"),
+            ("ä", "it is neither PEM nor base64 (Invalid symbol 195, offset 0.)"),
+            (p256, "it is a key of another kind"),
+            (private, "there is no public key in it"),
+        ] {
+            let error = keys(&secret(&[("ann", text.to_owned())])).unwrap_err();
+            let start = "key `ann` of the Secret of keys is no ed25519 public key: ";
+            assert_eq!(error.to_string(), format!("{start}{message}{end}"));
+        }
+    }
 }

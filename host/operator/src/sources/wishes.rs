@@ -183,9 +183,8 @@ impl Annotations<'_> {
 
     fn digest(&self, annotation: &'static str) -> Result<Option<String>, OfferError> {
         let Some(text) = self.0.get(annotation) else { return Ok(None) };
-        let whole = text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         let accepted = format!("a whole digest, 64 hexadecimal digits as in `{}`", told::DIGEST);
-        whole.then(|| Some(text.clone())).ok_or_else(|| invalid(annotation, text, accepted))
+        is_digest(text).then(|| Some(text.clone())).ok_or_else(|| invalid(annotation, text, accepted))
     }
 }
 
@@ -208,6 +207,11 @@ pub(super) fn shown(text: &str) -> String {
         short.push('…');
     }
     short
+}
+
+/// A whole SHA-256 digest, as we write them.
+pub(super) fn is_digest(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// A DNS subdomain, as Kubernetes names most objects.

@@ -15,25 +15,25 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
-pub const USER: &str = "ann";
-pub const PASSWORD: &str = "open sesame";
+pub(crate) const USER: &str = "ann";
+pub(crate) const PASSWORD: &str = "open sesame";
 /// What `htpasswd -nbB` makes of them, with the least cost.
 const HTPASSWD: &str = "ann:$2b$05$abcdefghijklmnopqrstuupx2xBUC4954936wVIjyyPHmUBFu0wCW\n";
-pub const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(crate) const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 
-pub struct Registry {
-    pub address: String,
+pub(crate) struct Registry {
+    pub(crate) address: String,
     folder: TempDir,
     process: Child,
     with_login: bool,
 }
 
 impl Registry {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::launch(false)
     }
 
-    pub fn start_with_login() -> Self {
+    pub(crate) fn start_with_login() -> Self {
         Self::launch(true)
     }
 
@@ -76,7 +76,7 @@ impl Registry {
     }
 
     /// Puts blobs and a manifest there; answers the artifact's reference.
-    pub async fn push(&self, blobs: &[&[u8]], manifest: &Value) -> String {
+    pub(crate) async fn push(&self, blobs: &[&[u8]], manifest: &Value) -> String {
         let text = manifest.to_string();
         let reference = format!("{}/team/plugin@{}", self.address, digest(text.as_bytes()));
         let image: Reference = reference.parse().unwrap();
@@ -94,12 +94,12 @@ impl Registry {
     }
 
     /// A component as `wkg oci push` puts it there.
-    pub async fn push_component(&self, component: &[u8]) -> String {
+    pub(crate) async fn push_component(&self, component: &[u8]) -> String {
         self.push(&[CONFIG, component], &manifest(&[layer("application/wasm", component)])).await
     }
 
     /// Where the registry keeps these bytes.
-    pub fn file_of(&self, bytes: &[u8]) -> PathBuf {
+    pub(crate) fn file_of(&self, bytes: &[u8]) -> PathBuf {
         let digest = format!("{:x}", Sha256::digest(bytes));
         self.folder.path().join("storage/docker/registry/v2/blobs/sha256").join(&digest[..2]).join(&digest).join("data")
     }
@@ -115,23 +115,23 @@ impl Drop for Registry {
 }
 
 /// An address of loopback at which nobody listens.
-pub fn free_address() -> String {
+pub(crate) fn free_address() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
-pub const CONFIG: &[u8] = br#"{"created":"2026-01-01T00:00:00Z","architecture":"wasm","os":"wasip2"}"#;
+pub(crate) const CONFIG: &[u8] = br#"{"created":"2026-01-01T00:00:00Z","architecture":"wasm","os":"wasip2"}"#;
 
-pub fn layer(kind: &str, bytes: &[u8]) -> Value {
+pub(crate) fn layer(kind: &str, bytes: &[u8]) -> Value {
     json!({"mediaType": kind, "digest": digest(bytes), "size": bytes.len()})
 }
 
-pub fn manifest(layers: &[Value]) -> Value {
+pub(crate) fn manifest(layers: &[Value]) -> Value {
     json!({
         "schemaVersion": 2, "mediaType": MANIFEST_TYPE,
         "config": layer("application/vnd.wasm.config.v0+json", CONFIG), "layers": layers,
     })
 }
 
-pub fn digest(bytes: &[u8]) -> String {
+pub(crate) fn digest(bytes: &[u8]) -> String {
     format!("sha256:{:x}", Sha256::digest(bytes))
 }

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use oci_client::secrets::RegistryAuth;
 use serde::Deserialize;
 
-use super::oci::OciError;
+use super::OciError;
 
 /// For one registry. It has no `Debug`, so that nothing prints it.
 pub(super) struct Credentials {
