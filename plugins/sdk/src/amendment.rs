@@ -17,8 +17,8 @@ use crate::policy::Verdict;
 ///  "calls": [{"id": "create", "target": null, "method": "POST", "path": "/v1/bdbs", "body": {}}], "status": null}
 /// ```
 ///
-/// Objects are sorted by kind and then by name, calls by id, so that the same plan is the same document. Objects carry no
-/// namespace: an amendment cannot move one.
+/// Objects are sorted by kind and then by name, calls by id, so that the same plan is the same document. In `metadata` is the
+/// namespace, too, where an object has one.
 ///
 /// # Errors
 /// A body that is no JSON object.
@@ -59,7 +59,11 @@ fn whole(object: &Object) -> Result<Value, Failure> {
     fields.insert("apiVersion".into(), Value::from(object.id.api_version.as_str()));
     fields.insert("kind".into(), Value::from(object.id.kind.as_str()));
     let metadata = fields.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
-    metadata.as_object_mut().ok_or_else(no_object)?.insert("name".into(), Value::from(object.id.name.as_str()));
+    let metadata = metadata.as_object_mut().ok_or_else(no_object)?;
+    metadata.insert("name".into(), Value::from(object.id.name.as_str()));
+    if let Some(namespace) = &object.id.namespace {
+        metadata.insert("namespace".into(), Value::from(namespace.as_str()));
+    }
     Ok(body)
 }
 

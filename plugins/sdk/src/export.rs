@@ -12,18 +12,7 @@ use crate::observation::{Object, ObjectRef, ObjectSet, Observation, RawFact, Rep
 use crate::plan::{Call, Event, Plan, Progress, Severity, Wait};
 use crate::{Failure, Plugin, Policy, Verdict, Violation};
 
-#[allow(missing_docs, reason = "generated")]
-#[allow(clippy::all, reason = "generated")]
-pub mod bindings {
-    wit_bindgen::generate!({
-        path: "../../wit",
-        world: "step-plugin",
-        pub_export_macro: true,
-        export_macro_name: "export_step_plugin",
-        default_bindings_module: "stepwright_sdk::export::bindings",
-        generate_all,
-    });
-}
+pub use stepwright_sdk_bindings as bindings;
 
 /// The policy world; its types are those of the world above.
 #[allow(missing_docs, reason = "generated")]
@@ -36,8 +25,8 @@ pub mod policy_bindings {
         export_macro_name: "export_policy_plugin",
         default_bindings_module: "stepwright_sdk::export::policy_bindings",
         with: {
-            "stepwright:plugin/types@0.1.0": crate::export::bindings::stepwright::plugin::types,
-            "stepwright:plugin/log@0.1.0": crate::export::bindings::stepwright::plugin::log,
+            "stepwright:plugin/types@0.1.0": stepwright_sdk_bindings::stepwright::plugin::types,
+            "stepwright:plugin/log@0.1.0": stepwright_sdk_bindings::stepwright::plugin::log,
         },
     });
 }
