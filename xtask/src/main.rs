@@ -6,6 +6,7 @@
 mod build;
 mod command;
 mod external;
+mod foreign;
 mod generate;
 mod interrupt;
 mod kubectl;

@@ -11,6 +11,8 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail, ensure};
 
+use crate::foreign;
+
 const TARGET: &str = "wasm32-wasip2";
 
 /// Stack of a guest. The linker's default of 1 MiB lies below the heap and would be most of what the host keeps
@@ -41,8 +43,12 @@ pub fn build_plugins(root: &Path) -> anyhow::Result<()> {
         }
         toolchain.build(&workspace, &build)?;
         let from = build.join(TARGET).join("release");
+        let mut built: Vec<Built> = crates.iter().map(|package| Built::of_crate(package, &from)).collect();
+        if into == "plugins" {
+            built.extend(foreign::build(root, &build)?.into_iter().filter_map(Built::of_file));
+        }
         let unpacked = build.join("unpacked").join(into);
-        publish(&crates, &from, &unpacked)?;
+        publish(&built, &unpacked)?;
         folders.extend([unpacked, target.join(into)]);
     }
     pack(root, &target, &folders)
@@ -267,23 +273,38 @@ fn component_name(manifest: &str) -> Option<&str> {
     line.split('"').nth(1)
 }
 
+/// A component that was built, and the file's name under which the rest looks for it.
+struct Built {
+    name: OsString,
+    path: PathBuf,
+}
+
+impl Built {
+    fn of_crate(package: &str, from: &Path) -> Self {
+        let name = format!("{}.wasm", package.strip_prefix("stepwright-").unwrap_or(package));
+        Self { name: name.into(), path: from.join(package.replace('-', "_")).with_extension("wasm") }
+    }
+
+    fn of_file(path: PathBuf) -> Option<Self> {
+        Some(Self { name: path.file_name()?.to_owned(), path })
+    }
+}
+
 /// Copies what was built, under the plugin's name, and removes what is no longer built.
-fn publish(crates: &BTreeSet<String>, from: &Path, into: &Path) -> anyhow::Result<()> {
+fn publish(built: &[Built], into: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(into).with_context(|| format!("cannot make {}", into.display()))?;
     let mut fresh: BTreeSet<OsString> = BTreeSet::new();
-    for package in crates {
-        let built = from.join(package.replace('-', "_")).with_extension("wasm");
-        let bytes = fs::read(&built).with_context(|| format!("cargo made no {}", built.display()))?;
-        let name = format!("{}.wasm", package.strip_prefix("stepwright-").unwrap_or(package));
-        let path = into.join(&name);
+    for Built { name, path: built } in built {
+        let bytes = fs::read(built).with_context(|| format!("the build made no {}", built.display()))?;
+        let path = into.join(name);
         // What did not change keeps its time, so that nothing that embeds it is built again.
         if fs::read(&path).ok().as_deref() != Some(&bytes) {
             // Beside it and then renamed: nobody ever reads half a component.
-            let beside = into.join(format!(".{name}.{}", std::process::id()));
+            let beside = into.join(format!(".{}.{}", name.display(), std::process::id()));
             fs::write(&beside, &bytes).with_context(|| format!("cannot write {}", beside.display()))?;
             fs::rename(&beside, &path).with_context(|| format!("cannot write {}", path.display()))?;
         }
-        fresh.insert(name.into());
+        fresh.insert(name.clone());
     }
     for entry in fs::read_dir(into)? {
         let entry = entry?;

@@ -39,7 +39,7 @@ pub(crate) fn say() -> anyhow::Result<()> {
 }
 
 /// Installs Debian packages; false where that is not ours to do.
-fn install(packages: &[&str]) -> anyhow::Result<bool> {
+pub(crate) fn install(packages: &[&str]) -> anyhow::Result<bool> {
     let is_root = output(Command::new("id").arg("-u")).is_ok_and(|output| output.stdout == b"0\n");
     if !is_root || !answers("apt-get", "--version") {
         return Ok(false);

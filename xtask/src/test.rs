@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use crate::build::{self, cargo};
 use crate::command::run;
 use crate::paths::Paths;
-use crate::{plugins, setup};
+use crate::{foreign, plugins, setup};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -43,6 +43,7 @@ pub(crate) fn run_tests(paths: &Paths, options: &Options) -> anyhow::Result<()> 
         stage("unit tests of the plugins", || {
             run(tests(paths).current_dir(paths.root.join("plugins")).arg("--workspace"))
         })?;
+        stage("unit tests of the plugins in other languages", || foreign::test(&paths.root))?;
     }
     if wants(Part::Integration) || wants(Part::E2e) {
         stage("programs", || build::programs(paths))?;

@@ -6,21 +6,28 @@ use std::time::Duration;
 
 use bindings::exports::stepwright::plugin::{plugin, step};
 use bindings::stepwright::plugin::types as wit;
+use policy_bindings::exports::stepwright::plugin::{plugin as policy_plugin, policy};
 
 use crate::observation::{Object, ObjectRef, ObjectSet, Observation, RawFact, Reply};
-use crate::plan::{Event, Plan, Progress, Severity, Wait};
-use crate::{Failure, Plugin, Violation};
+use crate::plan::{Call, Event, Plan, Progress, Severity, Wait};
+use crate::{Failure, Plugin, Policy, Verdict, Violation};
 
+pub use stepwright_sdk_bindings as bindings;
+
+/// The policy world; its types are those of the world above.
 #[allow(missing_docs, reason = "generated")]
 #[allow(clippy::all, reason = "generated")]
-pub mod bindings {
+pub mod policy_bindings {
     wit_bindgen::generate!({
         path: "../../wit",
-        world: "step-plugin",
+        world: "policy-plugin",
         pub_export_macro: true,
-        export_macro_name: "export_step_plugin",
-        default_bindings_module: "stepwright_sdk::export::bindings",
-        generate_all,
+        export_macro_name: "export_policy_plugin",
+        default_bindings_module: "stepwright_sdk::export::policy_bindings",
+        with: {
+            "stepwright:plugin/types@0.1.0": stepwright_sdk_bindings::stepwright::plugin::types,
+            "stepwright:plugin/log@0.1.0": stepwright_sdk_bindings::stepwright::plugin::log,
+        },
     });
 }
 
@@ -44,6 +51,33 @@ impl<P: Plugin> step::Guest for Adapter<P> {
     fn reconcile(observed: wit::Observation) -> Result<wit::Plan, wit::Failure> {
         tell_panics();
         crate::run::<P>(&observation(observed)).map(plan).map_err(failure)
+    }
+}
+
+/// Exports the policy `P`.
+pub struct PolicyAdapter<P>(PhantomData<P>);
+
+impl<P: Policy> policy_plugin::Guest for PolicyAdapter<P> {
+    fn describe() -> String {
+        tell_panics();
+        serde_json::to_string(&P::manifest()).unwrap_or_default()
+    }
+
+    fn validate_settings(settings: String) -> Vec<wit::Violation> {
+        tell_panics();
+        P::validate_settings(&settings).into_iter().map(violation).collect()
+    }
+}
+
+impl<P: Policy> policy::Guest for PolicyAdapter<P> {
+    fn review(observed: wit::Observation, planned: wit::Plan) -> policy::Verdict {
+        tell_panics();
+        match crate::review::<P>(&observation(observed), &planned_by_a_step(planned)) {
+            Verdict::Pass => policy::Verdict::Pass,
+            Verdict::Amend(patch) => policy::Verdict::Amend(patch),
+            Verdict::Deny(why) => policy::Verdict::Deny(why),
+            Verdict::Hold { until, reason } => policy::Verdict::Hold((until, reason)),
+        }
     }
 }
 
@@ -125,6 +159,41 @@ fn plan(plan: Plan) -> wit::Plan {
             Progress::Blocked(wait) => wit::Progress::Blocked(waited(wait)),
         },
     }
+}
+
+fn planned_by_a_step(planned: wit::Plan) -> Plan {
+    let wait = |wait: wit::Wait| Wait {
+        reason: wait.reason,
+        again_in: wait.again_in.map(|milliseconds| Duration::from_millis(milliseconds.into())),
+    };
+    let mut plan = Plan::with(match planned.progress {
+        wit::Progress::Done => Progress::Done,
+        wit::Progress::Waiting(why) => Progress::Waiting(wait(why)),
+        wit::Progress::Blocked(why) => Progress::Blocked(wait(why)),
+    });
+    plan.desired = planned.desired.into_iter().map(object).collect();
+    plan.amended = planned.amended.into_iter().map(object).collect();
+    plan.calls = planned.calls.into_iter().map(call).collect();
+    plan.status = planned.status;
+    plan.defaults = planned.defaults;
+    plan.events = planned.events.into_iter().map(event_back).collect();
+    plan.notes = planned.notes;
+    plan
+}
+
+fn call(asked: wit::Call) -> Call {
+    let mut call = Call::new(asked.id, &asked.method, asked.path);
+    call.target = asked.target;
+    call.body = asked.body;
+    call
+}
+
+fn event_back(event: wit::Event) -> Event {
+    let severity = match event.severity {
+        wit::Severity::Normal => Severity::Normal,
+        wit::Severity::Warning => Severity::Warning,
+    };
+    Event { severity, reason: event.reason, message: event.message }
 }
 
 fn event(event: Event) -> wit::Event {

@@ -1,9 +1,10 @@
-//! What the author of a step writes against.
+//! What the author of a step or a policy writes against.
 //!
-//! A step is a pure function from an [`Observation`] to a [`Plan`]. This crate turns the contract's JSON bodies into the
-//! author's own narrow types and back, and exports the step as a WebAssembly component. Natively nothing is exported, so
+//! A step is a pure function from an [`Observation`] to a [`Plan`], a policy one from both to a [`Verdict`]. This crate turns
+//! the contract's JSON bodies into the author's own narrow types and back, and exports the plugin as a WebAssembly component. Natively nothing is exported, so
 //! that the same code runs under plain `cargo test`. There is no business logic here, and nothing that does I/O.
 
+mod amendment;
 #[cfg(target_family = "wasm")]
 #[doc(hidden)]
 pub mod export;
@@ -12,14 +13,17 @@ pub mod log;
 mod manifest;
 mod observation;
 mod plan;
+mod policy;
 mod secret;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
 
+pub use amendment::{Amendment, Path, Place, document};
 pub use failure::{Failure, Violation};
-pub use manifest::{Limits, Manifest, Observe, Select, StepManifest, TypeRef};
+pub use manifest::{Limits, Manifest, Observe, PolicyManifest, Select, StepManifest, TypeRef};
 pub use observation::{Fact, Object, ObjectRef, ObjectSet, Observation, Observed, RawFact, Reply, parse_settings};
 pub use plan::{Call, Event, Plan, Progress, Severity, Wait};
+pub use policy::{Policy, Verdict, review};
 pub use secret::{SecretValue, generate, plain, secret_ref};
 
 /// A plugin: what it says of itself, and what it does.
@@ -51,6 +55,20 @@ macro_rules! export_plugin {
         const _: () = {
             type Exported = $crate::export::Adapter<$plugin>;
     $crate::export::bindings::export_step_plugin!(Exported with_types_in $crate::export::bindings);
+        };
+    };
+}
+
+/// Exports a [`Policy`] as a component of the world `policy-plugin`. Natively it does nothing.
+#[macro_export]
+macro_rules! export_policy {
+    ($policy:ty) => {
+        #[cfg(target_family = "wasm")]
+        const _: () = {
+            type Exported = $crate::export::PolicyAdapter<$policy>;
+            $crate::export::policy_bindings::export_policy_plugin!(
+                Exported with_types_in $crate::export::policy_bindings
+            );
         };
     };
 }

@@ -13,12 +13,14 @@ pub struct Manifest {
     version: String,
     description: String,
     steps: Vec<StepManifest>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<PolicyManifest>,
 }
 
 impl Manifest {
     /// A plugin of this name (lower-case, as in file names) and version.
     pub fn new(name: &str, version: &str) -> Self {
-        Self { name: name.into(), version: version.into(), description: String::new(), steps: Vec::new() }
+        Self { name: name.into(), version: version.into(), description: String::new(), steps: Vec::new(), policy: None }
     }
 
     /// One sentence on what it is for.
@@ -30,6 +32,12 @@ impl Manifest {
     /// Adds a step.
     pub fn step(mut self, step: StepManifest) -> Self {
         self.steps.push(step);
+        self
+    }
+
+    /// What the plugin reviews. Only of a plugin that is a [`Policy`](crate::Policy), which has no steps.
+    pub fn policy(mut self, policy: PolicyManifest) -> Self {
+        self.policy = Some(policy);
         self
     }
 
@@ -116,6 +124,86 @@ impl StepManifest {
     }
 }
 
+/// What a policy reviews, sees, and may change in the plans that it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyManifest {
+    reviews: Vec<String>,
+    primary: Vec<String>,
+    observes: Vec<Observe>,
+    facts: Vec<String>,
+    writes: Vec<TypeRef>,
+    calls: Vec<String>,
+    status: bool,
+    clock: bool,
+    limits: Limits,
+}
+
+impl PolicyManifest {
+    /// A policy that is shown the plans of these steps; `*` stands for every step.
+    pub fn reviewing<'a>(steps: impl IntoIterator<Item = &'a str>) -> Self {
+        Self {
+            reviews: steps.into_iter().map(str::to_owned).collect(),
+            primary: Vec::new(),
+            observes: Vec::new(),
+            facts: Vec::new(),
+            writes: Vec::new(),
+            calls: Vec::new(),
+            status: false,
+            clock: false,
+            limits: Limits::default(),
+        }
+    }
+
+    /// Fields of the primary that are read: dotted paths such as `spec` or `status.state`.
+    pub fn primary<'a>(mut self, fields: impl IntoIterator<Item = &'a str>) -> Self {
+        self.primary.extend(fields.into_iter().map(str::to_owned));
+        self
+    }
+
+    /// Adds an object set.
+    pub fn observe(mut self, observe: Observe) -> Self {
+        self.observes.push(observe);
+        self
+    }
+
+    /// Facts that are read, by name.
+    pub fn facts<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
+        self.facts.extend(names.into_iter().map(str::to_owned));
+        self
+    }
+
+    /// A kind that an amendment may add, change or remove.
+    pub fn writes(mut self, api_version: &str, kind: &str) -> Self {
+        self.writes.push(TypeRef { api_version: api_version.into(), kind: kind.into() });
+        self
+    }
+
+    /// Calls that an amendment may add or change, as in [`StepManifest::calls`].
+    pub fn calls<'a>(mut self, calls: impl IntoIterator<Item = &'a str>) -> Self {
+        self.calls.extend(calls.into_iter().map(str::to_owned));
+        self
+    }
+
+    /// An amendment may change the plan's status.
+    pub fn status(mut self) -> Self {
+        self.status = true;
+        self
+    }
+
+    /// The verdict depends on `now`.
+    pub fn clock(mut self) -> Self {
+        self.clock = true;
+        self
+    }
+
+    /// Other limits than the default ones.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+}
+
 /// An API version and kind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -186,22 +274,43 @@ impl Observe {
     }
 }
 
-/// What one call of the step may use. The default is the host's.
+/// What one call of a step or policy may use, and what one pass may ask for. The default is the host's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Limits {
-    /// Sum over all linear memories of an instance.
+    /// Sum over all linear memories and tables of an instance.
     pub memory_mib: u32,
     /// Wall time of one call.
     pub milliseconds: u32,
+    /// A bound that is the same on every machine: about one unit for each instruction. `None`: none is counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fuel: Option<u64>,
     /// Size of what one call hands back.
     pub plan_kib: u32,
     /// Lines that one call may log.
     pub log_lines: u32,
+    /// Bytes that one call may log, over all lines.
+    pub log_kib: u32,
+    /// Objects, desired and amended, in one plan.
+    pub objects: u32,
+    /// Calls to the managed system in one round.
+    pub calls: u32,
+    /// Rounds of calls in one pass.
+    pub rounds: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { memory_mib: 64, milliseconds: 500, plan_kib: 4096, log_lines: 100 }
+        Self {
+            memory_mib: 64,
+            milliseconds: 500,
+            fuel: None,
+            plan_kib: 4096,
+            log_lines: 100,
+            log_kib: 64,
+            objects: 5_000,
+            calls: 256,
+            rounds: 8,
+        }
     }
 }

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use crate::observation::{Object, ObjectRef, ObjectSet, Observation, RawFact, Reply};
 use crate::plan::{Plan, Progress, Wait};
-use crate::{Failure, Plugin, run};
+use crate::policy::{Policy, Verdict};
+use crate::{Failure, Plugin, document, review, run};
 
 /// An observation under construction.
 #[derive(Debug, Clone)]
@@ -34,21 +35,32 @@ impl Given {
     /// Identity is read from `apiVersion`, `kind` and `metadata`; the namespace is `ns` where it is not said.
     pub fn new<P: Plugin>(primary: &Value) -> Self {
         let manifest = serde_json::to_value(P::manifest()).unwrap_or_default();
+        let step = manifest.pointer("/steps/0").cloned().unwrap_or_default();
+        Self::asked(&text(&step, "/name").unwrap_or_default(), &step, primary)
+    }
+
+    /// Policy `P` is shown a plan that this step made for this primary; the rest as in [`Given::new`].
+    pub fn planned_by<P: Policy>(step: &str, primary: &Value) -> Self {
+        let manifest = serde_json::to_value(P::manifest()).unwrap_or_default();
+        Self::asked(step, &manifest.get("policy").cloned().unwrap_or_default(), primary)
+    }
+
+    fn asked(step: &str, manifest: &Value, primary: &Value) -> Self {
         let names = |path: &str| -> Vec<Value> {
             manifest.pointer(path).and_then(Value::as_array).cloned().unwrap_or_default()
         };
-        let objects = names("/steps/0/observes")
+        let objects = names("/observes")
             .iter()
             .filter_map(|observe| text(observe, "/name"))
             .map(|name| ObjectSet { name, objects: Vec::new() })
             .collect();
-        let facts = names("/steps/0/facts")
+        let facts = names("/facts")
             .iter()
             .filter_map(|name| name.as_str().map(str::to_owned))
             .map(|name| RawFact { name, value: Err("not reachable".to_owned()) })
             .collect();
         let observation = Observation {
-            step: text(&manifest, "/steps/0/name").unwrap_or_default(),
+            step: step.to_owned(),
             primary: object(primary),
             deleting: primary.pointer("/metadata/deletionTimestamp").is_some(),
             objects,
@@ -110,6 +122,12 @@ impl Given {
         self
     }
 
+    /// The time (RFC 3339, UTC).
+    pub fn now(mut self, now: &str) -> Self {
+        self.observation.now = now.to_owned();
+        self
+    }
+
     /// The primary is going away.
     pub fn deleting(mut self) -> Self {
         self.observation.deleting = true;
@@ -125,6 +143,11 @@ impl Given {
     pub fn run<P: Plugin>(&self) -> Result<Plan, Failure> {
         run::<P>(&self.observation)
     }
+
+    /// Shows the policy a plan.
+    pub fn review<P: Policy>(&self, plan: &Plan) -> Verdict {
+        review::<P>(&self.observation, plan)
+    }
 }
 
 fn parsed(text: Option<&String>) -> Value {
@@ -135,6 +158,23 @@ fn put(into: &mut serde_json::Map<String, Value>, key: &str, value: Value) {
     let empty = value.is_null() || value.as_array().is_some_and(Vec::is_empty);
     if !empty {
         into.insert(key.to_owned(), value);
+    }
+}
+
+/// The plan's document after the verdict: patched as the host does it; `None` when nothing of the plan is carried out.
+///
+/// # Errors
+/// The patch does not fit the document.
+pub fn carried_out(plan: &Plan, verdict: &Verdict) -> Result<Option<Value>, String> {
+    let mut document = document(plan).map_err(|failure| failure.to_string())?;
+    match verdict {
+        Verdict::Pass => Ok(Some(document)),
+        Verdict::Amend(patch) => {
+            let patch: json_patch::Patch = serde_json::from_str(patch).map_err(|error| error.to_string())?;
+            json_patch::patch(&mut document, &patch).map_err(|error| error.to_string())?;
+            Ok(Some(document))
+        }
+        Verdict::Deny(_) | Verdict::Hold { .. } => Ok(None),
     }
 }
 

@@ -9,7 +9,7 @@
 )]
 
 use stepwright_core::manifest as host;
-use stepwright_sdk::{Limits, Manifest, Observe, StepManifest};
+use stepwright_sdk::{Limits, Manifest, Observe, PolicyManifest, StepManifest};
 
 #[test]
 fn the_host_reads_every_part_of_a_manifest() {
@@ -42,6 +42,54 @@ fn the_host_reads_every_part_of_a_manifest() {
     assert_eq!(step.calls, ["PUT /v1/bdbs/*"]);
     assert!(step.clock);
     assert_eq!(step.limits, host::Limits { milliseconds: 20, ..host::Limits::default() });
+    assert_eq!(read.policy, None);
+}
+
+#[test]
+fn the_host_reads_every_part_of_a_policys_manifest() {
+    let limits = Limits {
+        memory_mib: 1,
+        milliseconds: 2,
+        fuel: Some(3),
+        plan_kib: 4,
+        log_lines: 5,
+        log_kib: 6,
+        objects: 7,
+        calls: 8,
+        rounds: 9,
+    };
+    let manifest = Manifest::new("demo", "1.2.3").policy(
+        PolicyManifest::reviewing(["rec", "redb"])
+            .primary(["spec"])
+            .observe(Observe::new("pods", "v1", "Pod").all().fields(["status.podIP"]))
+            .facts(["bdbs"])
+            .writes("v1", "Service")
+            .calls(["PUT /v1/bdbs/*"])
+            .status()
+            .clock()
+            .limits(limits),
+    );
+    let read: host::Manifest = serde_json::from_str(&serde_json::to_string(&manifest).unwrap()).unwrap();
+    assert!(read.steps.is_empty());
+    let policy = read.policy.unwrap();
+    assert!(policy.reviews("rec") && policy.reviews("redb") && !policy.reviews("upgrade"));
+    assert_eq!((policy.primary, policy.facts), (vec!["spec".to_owned()], vec!["bdbs".to_owned()]));
+    assert_eq!(policy.observes[0].select, host::Select::Labels(Default::default()));
+    assert_eq!(policy.writes[0].to_string(), "v1/Service");
+    assert_eq!(policy.calls, ["PUT /v1/bdbs/*"]);
+    assert!(policy.status && policy.clock);
+    let expected = host::Limits {
+        memory_mib: 1,
+        milliseconds: 2,
+        fuel: Some(3),
+        plan_kib: 4,
+        log_lines: 5,
+        log_kib: 6,
+        objects: 7,
+        calls: 8,
+        rounds: 9,
+    };
+    assert_eq!(policy.limits, expected);
 }
 
 #[test]

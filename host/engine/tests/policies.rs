@@ -1,0 +1,213 @@
+//! The policies that are shipped as examples, in Rust, JavaScript and Python, as components: each says what it is, refuses bad
+//! settings, and gives its verdicts. What exactly they decide is tested natively, where they are written.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod support;
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+use stepwright_core::guest::Guest as _;
+use stepwright_core::object::{Object, ObjectRef};
+use stepwright_core::observation::{Fact, ObjectSet, Observation};
+use stepwright_core::plan::{Call, Plan, Progress};
+use stepwright_core::policy::Verdict;
+use stepwright_core::world::World;
+use stepwright_engine::{Engine, LoadedPlugin};
+
+use crate::support::{engine, observation};
+
+const POLICIES: [&str; 5] =
+    ["service-labels", "no-load-balancer", "redb-memory-quota", "maintenance-window", "topology-spread"];
+
+/// `plugins` in the folder that cargo builds into.
+fn component(name: &str) -> Vec<u8> {
+    // …/target/debug/deps/<this test>
+    let folder = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().join("plugins");
+    let path = folder.join(name).with_extension("wasm");
+    std::fs::read(&path).unwrap_or_else(|error| {
+        unreachable!("{}: {error}; run `cargo xtask build-plugins`", path.display());
+    })
+}
+
+fn load(engine: &Engine, name: &str) -> LoadedPlugin {
+    engine.load(&component(name)).unwrap()
+}
+
+fn object(api_version: &str, kind: &str, name: &str, body: &Value) -> Object {
+    let id = ObjectRef {
+        api_version: api_version.into(),
+        kind: kind.into(),
+        namespace: Some("ns".into()),
+        name: name.into(),
+    };
+    Object { id, body: body.to_string() }
+}
+
+fn stateful_set(image: &str) -> Object {
+    let pod = json!({ "containers": [{ "name": "node", "image": image }] });
+    let selector = json!({ "matchLabels": { "app": "rec" } });
+    object("apps/v1", "StatefulSet", "rec", &json!({ "spec": { "selector": selector, "template": { "spec": pod } } }))
+}
+
+/// A plan that each of the policies has something to say to.
+fn plan() -> Plan {
+    let service = |name| object("v1", "Service", name, &json!({ "spec": { "type": "LoadBalancer" } }));
+    Plan {
+        desired: vec![stateful_set("redis:2"), service("rec-b"), service("rec-a")],
+        amended: Vec::new(),
+        calls: vec![Call {
+            id: "create".into(),
+            target: None,
+            method: "POST".into(),
+            path: "/v1/bdbs".into(),
+            body: Some(json!({ "memory_size": 3_u64 << 30 }).to_string()),
+        }],
+        status: None,
+        defaults: None,
+        events: Vec::new(),
+        notes: None,
+        progress: Progress::Done,
+    }
+}
+
+/// As a policy sees it. 2026-11-21, when it takes place, is a Saturday.
+fn seen(name: &str) -> Observation {
+    let settings = match name {
+        "service-labels" => json!({ "labels": { "example.com/team": "data" } }),
+        "no-load-balancer" => json!({ "amend": true }),
+        "redb-memory-quota" => json!({ "default": "2GB" }),
+        "maintenance-window" => json!({ "weekdays": ["Sun"], "from": "01:00", "to": "05:00" }),
+        _ => json!({ "maxSkew": 2 }),
+    };
+    let sets = match name {
+        "redb-memory-quota" => vec![("databases", Vec::new())],
+        "maintenance-window" => vec![("statefulsets", vec![stateful_set("redis:1")])],
+        _ => Vec::new(),
+    };
+    let mut observed = observation("rec");
+    observed.settings = settings.to_string();
+    observed.objects = sets.into_iter().map(|(name, objects)| ObjectSet { name: name.into(), objects }).collect();
+    if name == "redb-memory-quota" {
+        observed.facts = vec![Fact { name: "bdbs".into(), value: Ok("[]".into()) }];
+    }
+    observed
+}
+
+/// The verdict, with a patch as a value: the languages write JSON in different forms.
+fn verdict(name: &str, observed: &Observation, plan: &Plan) -> Value {
+    match load(&engine(), name).review(observed, plan).answer.unwrap() {
+        Verdict::Pass => json!("pass"),
+        Verdict::Amend(patch) => serde_json::from_str(&patch).unwrap(),
+        Verdict::Deny(why) => json!({ "deny": why }),
+        Verdict::Hold { until, reason } => json!({ "until": until, "reason": reason }),
+    }
+}
+
+#[track_caller]
+fn check(name: &str, expected: &Value) {
+    assert_eq!(verdict(name, &seen(name), &plan()), *expected);
+    let empty = Plan { desired: Vec::new(), calls: Vec::new(), ..plan() };
+    assert_eq!(verdict(name, &seen(name), &empty), json!("pass"));
+}
+
+#[test]
+fn services_are_labelled() {
+    let labels = |path| json!({ "op": "add", "path": path, "value": { "example.com/team": "data" } });
+    let expected = json!([labels("/desired/0/metadata/labels"), labels("/desired/1/metadata/labels")]);
+    check("service-labels", &expected);
+}
+
+#[test]
+fn load_balancers_are_turned_or_denied_in_javascript() {
+    let turned = |path| json!({ "op": "replace", "path": path, "value": "ClusterIP" });
+    check("no-load-balancer", &json!([turned("/desired/0/spec/type"), turned("/desired/1/spec/type")]));
+    let mut observed = seen("no-load-balancer");
+    observed.settings = "{}".into();
+    let why = "Services of type LoadBalancer are not allowed here: `rec-a`, `rec-b`; ask for ClusterIP or NodePort";
+    assert_eq!(verdict("no-load-balancer", &observed, &plan()), json!({ "deny": why }));
+}
+
+#[test]
+fn a_database_beyond_the_quota_is_denied_with_numbers() {
+    let why = "database `rec` asks for 3GB of memory; the quota of namespace `ns` is 2GB, and none of it is taken: at most 2GB \
+               can be had; lower spec.memorySize, delete another database, or have the quota raised";
+    check("redb-memory-quota", &json!({ "deny": why }));
+}
+
+#[test]
+fn a_rolling_restart_is_held_until_the_window_opens() {
+    let reason = "spec.template.spec.containers of StatefulSet `rec` changes, which restarts its pods: held until the \
+                  maintenance window opens (Sun 01:00 to 05:00 UTC)";
+    check("maintenance-window", &json!({ "until": "2026-11-22T01:00:00Z", "reason": reason }));
+}
+
+#[test]
+fn pods_are_spread_in_python() {
+    let constraint = json!({
+        "maxSkew": 2, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "DoNotSchedule",
+        "labelSelector": { "matchLabels": { "app": "rec" } },
+    });
+    let path = "/desired/2/spec/template/spec/topologySpreadConstraints";
+    check("topology-spread", &json!([{ "op": "add", "path": path, "value": [constraint] }]));
+}
+
+#[test]
+fn each_says_what_it_is_and_asks_for_no_more_than_it_needs() {
+    let engine = engine();
+    for name in POLICIES {
+        let plugin = load(&engine, name);
+        assert_eq!((plugin.world(), plugin.manifest().name.as_str()), (World::Policy, name));
+        let policy = plugin.manifest().policy.as_ref().unwrap();
+        let writes: Vec<String> = policy.writes.iter().map(ToString::to_string).collect();
+        let expected: &[&str] = match name {
+            "service-labels" | "no-load-balancer" => &["v1/Service"],
+            "topology-spread" => &["apps/v1/StatefulSet"],
+            _ => &[],
+        };
+        assert_eq!(
+            (writes.as_slice(), policy.calls.as_slice(), policy.status),
+            (expected.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>().as_slice(), &[][..], false)
+        );
+    }
+}
+
+#[test]
+fn each_refuses_settings_that_it_does_not_know_by_their_name() {
+    let engine = engine();
+    for name in POLICIES {
+        let plugin = load(&engine, name);
+        let violations = plugin.validate_settings(r#"{"misspelt":1}"#).unwrap();
+        assert!(
+            violations.iter().any(|it| format!("{}: {}", it.field, it.message).contains("misspelt")),
+            "{name}: {violations:?}"
+        );
+        assert_eq!(plugin.validate_settings(&seen(name).settings).unwrap(), [], "{name}");
+    }
+}
+
+/// Figures, not a test: `cargo test -p stepwright-engine --test policies -- --ignored --nocapture figures`.
+#[test]
+#[ignore = "prints figures"]
+fn figures() {
+    let engine = engine();
+    println!("{:20} {:>10} {:>12} {:>20} {:>10}", "policy", "bytes", "load, ms", "review p50 (p99), us", "bytes in");
+    for name in POLICIES {
+        let bytes = component(name);
+        let started = Instant::now();
+        let plugin = engine.load(&bytes).unwrap();
+        let loaded = started.elapsed();
+        let (observed, plan) = (seen(name), plan());
+        let mut calls: Vec<_> = (0..200).map(|_| plugin.review(&observed, &plan).usage).collect();
+        calls.sort_by_key(|usage| usage.took);
+        let (half, most) = (calls[100].took.as_micros(), calls[197].took.as_micros());
+        println!(
+            "{name:20} {:>10} {:>12.1} {:>20} {:>10}",
+            bytes.len(),
+            loaded.as_secs_f64() * 1e3,
+            format!("{half} ({most})"),
+            calls[0].bytes_in
+        );
+    }
+}
