@@ -162,6 +162,7 @@ pub async fn operator_led(
         namespace: namespace.clone(),
         identity: "test".to_owned(),
         loader,
+        purity_every: 0,
         ready: Arc::new(AtomicBool::new(false)),
     };
     let task = tokio::spawn(operator.run(stop.clone()));

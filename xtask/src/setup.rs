@@ -23,6 +23,9 @@ pub(crate) fn ensure() -> anyhow::Result<()> {
     if !answers("redis-server", "--version") && !install(&["redis-server"])? {
         missing.push("redis-server 7 or newer (Debian: apt-get install redis-server)".into());
     }
+    if !answers("docker-registry", "--version") && !install(&["docker-registry"])? {
+        missing.push("docker-registry 2 (Debian: apt-get install docker-registry)".into());
+    }
     if missing.is_empty() {
         return Ok(());
     }
@@ -46,9 +49,11 @@ fn install(packages: &[&str]) -> anyhow::Result<bool> {
         |arguments: &[&str]| run(Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive"));
     apt(&["update", "-q"])?;
     apt(&[&["install", "-q", "-y", "--no-install-recommends"], packages].concat())?;
-    if packages.contains(&"redis-server") && answers("systemctl", "--version") {
-        // The package starts a server of its own, which nobody asked for.
-        let _ = output(Command::new("systemctl").args(["disable", "--now", "redis-server"]));
+    for server in ["redis-server", "docker-registry"] {
+        if packages.contains(&server) && answers("systemctl", "--version") {
+            // The package starts a server of its own, which nobody asked for.
+            let _ = output(Command::new("systemctl").args(["disable", "--now", server]));
+        }
     }
     Ok(true)
 }

@@ -330,6 +330,7 @@ fn run(
         namespace: namespace.to_owned(),
         identity: "bench".to_owned(),
         loader: Arc::new(|_: &[u8]| unreachable!("no plugin comes from a ConfigMap here")),
+        purity_every: 0,
         ready: Arc::new(AtomicBool::new(false)),
     };
     Ok(tokio::spawn(operator.run(stop)))

@@ -94,6 +94,9 @@ pub(crate) struct RunArgs {
     /// The Lease by which one process leads. Empty: lead without one, for tests.
     #[arg(long, env = "STEPWRIGHT_LEASE", default_value = "stepwright")]
     pub(crate) lease: String,
+    /// One in so many questions to plugins is asked twice, to see that they are pure. 0: none.
+    #[arg(long, env = "STEPWRIGHT_PURITY_EVERY", default_value_t = 100)]
+    pub(crate) purity_every: u64,
     /// The form of the log. What is logged is chosen by RUST_LOG.
     #[arg(long, env = "STEPWRIGHT_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,

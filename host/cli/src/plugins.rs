@@ -72,7 +72,7 @@ pub(crate) fn view(slots: &Slots) -> Value {
             "digest": plugin.digest, "source": plugin.source, "manifest": active.guest.manifest(),
         })
     };
-    serde_json::json!({"plugins": slots.all_active().into_iter().map(of).collect::<Vec<_>>()})
+    serde_json::json!({"plugins": slots.versions().into_iter().map(of).collect::<Vec<_>>()})
 }
 
 /// Manifests of the embedded plugins.

@@ -50,6 +50,7 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
         admin_port,
         local_port,
         lease,
+        purity_every,
         log_format: _,
     } = args;
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -109,6 +110,7 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
         namespace,
         identity,
         loader: load,
+        purity_every,
         ready,
     };
     let address = SocketAddr::new(bind_address, admin_port);

@@ -1,4 +1,4 @@
-//! The gate between a plan and the cluster: grants, ownership, namespaces, sizes; then the order of effects.
+//! The gate between a plan and the cluster: grants, ownership, namespaces, secrets, sizes; then the order of effects.
 //!
 //! Deny by default, on decoded data. Only `admit` makes an `AdmittedPlan`, and only that is carried out.
 
@@ -7,9 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 
 use crate::error::Blame;
-use crate::manifest::StepManifest;
+use crate::manifest::{Limits, StepManifest};
 use crate::object::{Object, ObjectRef, TypeRef};
 use crate::plan::{Call, Event, Plan, Progress};
+use crate::secrets;
+use crate::strict;
 
 /// Label on every object that Stepwright makes.
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
@@ -17,12 +19,12 @@ pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 pub const MANAGED_BY: &str = "stepwright";
 /// Annotation that names the owner: `<Kind>/<namespace>/<name>/<step>`.
 pub const OWNER_ANNOTATION: &str = "stepwright.dev/owner";
+/// Annotation that names the plugin whose plan last changed the object: `<name>@<first twelve digits of its digest>`.
+pub const PLUGIN_ANNOTATION: &str = "stepwright.dev/plugin";
 /// Annotations with this prefix are the host's.
 pub const RESERVED_PREFIX: &str = "stepwright.dev/";
 
-const MAX_OBJECTS: usize = 5_000;
-const MAX_CALLS: usize = 256;
-const MAX_EVENTS: usize = 50;
+const MAX_EVENTS: u32 = 50;
 const MAX_MESSAGE: usize = 1_024;
 
 /// Whether objects of a kind live in a namespace. From discovery, never from the plan.
@@ -54,6 +56,20 @@ impl Grants {
     }
 }
 
+/// What a step's plan is held against.
+#[derive(Clone, Copy)]
+pub struct Gate<'a> {
+    pub step: &'a str,
+    pub primary: &'a ObjectRef,
+    pub grants: &'a Grants,
+    /// Objects and calls are bounded by it.
+    pub limits: &'a Limits,
+    /// From discovery; `None` means that the API server does not serve the kind.
+    pub scope_of: &'a dyn Fn(&TypeRef) -> Option<Scope>,
+    /// Whether a Secret of the primary's namespace may be read, or taken over, for this primary (`secrets::may_use`).
+    pub may_use_secret: &'a dyn Fn(&str) -> bool,
+}
+
 /// A plan, or a part of it, that may not be carried out. Nothing of the plan is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotAdmitted {
@@ -73,8 +89,12 @@ pub enum NotAdmitted {
     Malformed { object: String, message: String },
     #[error("call `{call}` is not among those that step `{step}` may make ({granted})")]
     CallNotGranted { step: String, call: String, granted: String },
-    #[error("the plan holds {found} {what}; at most {limit} are taken")]
+    #[error("the plan holds {found} {what}; at most {limit} are taken. Plan fewer, or raise the manifest's limit")]
     TooMany { what: &'static str, found: usize, limit: usize },
+    #[error(
+        "{place}: Secret `{secret}` is neither named by the primary nor made by its pipeline, so step `{step}` may not use it; name it in the primary's spec"
+    )]
+    SecretNotGranted { step: String, place: String, secret: String },
 }
 
 impl NotAdmitted {
@@ -90,6 +110,7 @@ impl NotAdmitted {
             Self::Malformed { .. } => "PlanMalformed",
             Self::CallNotGranted { .. } => "CallNotGranted",
             Self::TooMany { .. } => "PlanTooLarge",
+            Self::SecretNotGranted { .. } => "SecretNotGranted",
         }
     }
 
@@ -151,17 +172,9 @@ impl AdmittedPlan {
 }
 
 /// Checks a step's plan and puts it in order.
-///
-/// `scope_of` answers from discovery; `None` means that the API server does not serve the kind.
-pub fn admit(
-    plan: Plan,
-    step: &str,
-    primary: &ObjectRef,
-    grants: &Grants,
-    scope_of: &dyn Fn(&TypeRef) -> Option<Scope>,
-) -> Result<AdmittedPlan, NotAdmitted> {
-    limit("objects", plan.desired.len() + plan.amended.len(), MAX_OBJECTS)?;
-    limit("calls", plan.calls.len(), MAX_CALLS)?;
+pub fn admit(plan: Plan, gate: &Gate<'_>) -> Result<AdmittedPlan, NotAdmitted> {
+    limit("objects", plan.desired.len() + plan.amended.len(), gate.limits.objects)?;
+    limit("calls", plan.calls.len(), gate.limits.calls)?;
     limit("events", plan.events.len(), MAX_EVENTS)?;
 
     let mut seen = BTreeSet::new();
@@ -169,7 +182,7 @@ pub fn admit(
         objects
             .into_iter()
             .map(|object| {
-                let object = admit_object(object, step, primary, grants, scope_of)?;
+                let object = admit_object(object, gate)?;
                 if !seen.insert(object.id.clone()) {
                     return Err(NotAdmitted::Twice { object: object.id.to_string() });
                 }
@@ -183,8 +196,12 @@ pub fn admit(
     desired.sort_by(|a, b| (rank(&a.id.kind), &a.id).cmp(&(rank(&b.id.kind), &b.id)));
     amended.sort_by(|a, b| a.id.cmp(&b.id));
 
+    for object in desired.iter().filter(|it| it.id.kind == "Secret" && it.id.api_version == "v1") {
+        // To write one is to own it from then on, and with it what it holds.
+        secret(gate, &object.id, &object.id.name)?;
+    }
     for call in &plan.calls {
-        admit_call(call, step, grants)?;
+        admit_call(call, gate)?;
     }
     let status = part("status", plan.status.as_deref())?;
     if status.as_ref().is_some_and(|status| status.get("conditions").is_some()) {
@@ -207,7 +224,8 @@ pub fn admit(
     })
 }
 
-fn limit(what: &'static str, found: usize, limit: usize) -> Result<(), NotAdmitted> {
+fn limit(what: &'static str, found: usize, limit: u32) -> Result<(), NotAdmitted> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     if found > limit { Err(NotAdmitted::TooMany { what, found, limit }) } else { Ok(()) }
 }
 
@@ -217,17 +235,21 @@ fn malformed(object: impl std::fmt::Display, message: impl Into<String>) -> NotA
 
 fn part(what: &str, text: Option<&str>) -> Result<Option<Value>, NotAdmitted> {
     let Some(text) = text else { return Ok(None) };
-    let value: Value = serde_json::from_str(text).map_err(|error| malformed(what, format!("not JSON: {error}")))?;
+    let value = strict::parse(text).map_err(|error| malformed(what, format!("not JSON: {error}")))?;
     if value.is_object() { Ok(Some(value)) } else { Err(malformed(what, "must be a JSON object")) }
 }
 
-fn admit_object(
-    object: Object,
-    step: &str,
-    primary: &ObjectRef,
-    grants: &Grants,
-    scope_of: &dyn Fn(&TypeRef) -> Option<Scope>,
-) -> Result<AdmittedObject, NotAdmitted> {
+/// A Secret that is used must be the primary's.
+fn secret(gate: &Gate<'_>, place: impl std::fmt::Display, name: &str) -> Result<(), NotAdmitted> {
+    if (gate.may_use_secret)(name) {
+        return Ok(());
+    }
+    let (step, secret) = (gate.step.to_owned(), name.to_owned());
+    Err(NotAdmitted::SecretNotGranted { step, place: place.to_string(), secret })
+}
+
+fn admit_object(object: Object, gate: &Gate<'_>) -> Result<AdmittedObject, NotAdmitted> {
+    let Gate { step, primary, grants, scope_of, .. } = *gate;
     let mut id = object.id;
     let kind = TypeRef::from(&id);
     if !grants.writes.contains(&kind) {
@@ -246,24 +268,32 @@ fn admit_object(
     if id == *primary {
         return Err(NotAdmitted::IsPrimary { object: id.to_string() });
     }
-    if id.name.is_empty() || id.name.len() > 253 || id.name.contains('/') {
-        return Err(malformed(&id, "the name must be 1 to 253 characters and hold no `/`"));
+    // The name becomes a segment of a URL.
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':');
+    if !(1..=253).contains(&id.name.len()) || !id.name.bytes().all(plain) || id.name.bytes().all(|byte| byte == b'.') {
+        return Err(malformed(&id, "the name must be 1 to 253 letters, digits, `-`, `.`, `_` or `:`"));
     }
-    let mut body: Map<String, Value> =
-        serde_json::from_str(&object.body).map_err(|error| malformed(&id, format!("not a JSON object: {error}")))?;
+    let body = strict::parse(&object.body).map_err(|error| malformed(&id, format!("not a JSON object: {error}")))?;
+    let Value::Object(mut body) = body else { return Err(malformed(&id, "not a JSON object")) };
     body.retain(|key, _| key != "apiVersion" && key != "kind");
     if body.contains_key("status") {
         return Err(malformed(&id, "`status` belongs to the object's own controller"));
     }
     check_metadata(&id, body.get("metadata"))?;
-    let directives = has_directive(&Value::Object(body.clone()));
-    if directives && id.kind != "Secret" {
-        return Err(malformed(&id, "secret values may be placed in Secrets and in calls only"));
-    }
-    if id.kind == "Secret" && body.contains_key("data") {
+    let is_secret = id.kind == "Secret" && id.api_version == "v1";
+    if is_secret && body.contains_key("data") {
         return Err(malformed(&id, "write `stringData`; the host encodes it"));
     }
-    Ok(AdmittedObject { id, body: Value::Object(body) })
+    let body = Value::Object(body);
+    if has_directive(&body) {
+        if !is_secret {
+            return Err(malformed(&id, "secret values may be placed in Secrets and in calls only"));
+        }
+        for reference in secrets::collect_refs(&body).map_err(|error| malformed(&id, error.to_string()))? {
+            secret(gate, &id, &reference.name)?;
+        }
+    }
+    Ok(AdmittedObject { id, body })
 }
 
 fn check_metadata(id: &ObjectRef, metadata: Option<&Value>) -> Result<(), NotAdmitted> {
@@ -302,7 +332,8 @@ fn has_directive(value: &Value) -> bool {
     }
 }
 
-fn admit_call(call: &Call, step: &str, grants: &Grants) -> Result<(), NotAdmitted> {
+fn admit_call(call: &Call, gate: &Gate<'_>) -> Result<(), NotAdmitted> {
+    let Gate { step, grants, .. } = *gate;
     let shown = format!("{} {}", call.method, call.path);
     let clean = call.path.starts_with('/')
         && !call.path.split(['/', '?']).any(|segment| segment == ".." || segment == ".")
@@ -315,7 +346,11 @@ fn admit_call(call: &Call, step: &str, grants: &Grants) -> Result<(), NotAdmitte
         return Err(NotAdmitted::CallNotGranted { step: step.to_owned(), call: shown, granted });
     }
     if let Some(body) = &call.body {
-        serde_json::from_str::<Value>(body).map_err(|error| malformed(&shown, format!("body is not JSON: {error}")))?;
+        let body = strict::parse(body).map_err(|error| malformed(&shown, format!("body is not JSON: {error}")))?;
+        let references = secrets::collect_refs(&body).map_err(|error| malformed(&shown, error.to_string()))?;
+        for reference in references {
+            secret(gate, format!("call {shown}"), &reference.name)?;
+        }
     }
     Ok(())
 }
@@ -397,8 +432,10 @@ impl std::fmt::Display for Owner {
     }
 }
 
-/// The body as it is sent: what the step wants, plus the host's label, annotation and owner reference.
-pub fn stamped(object: &AdmittedObject, owner: &Owner, owner_reference: Option<Value>) -> Value {
+/// The body as it is sent: what the step wants, plus the host's label, annotations and owner reference.
+///
+/// `plugin` is the value of [`PLUGIN_ANNOTATION`].
+pub fn stamped(object: &AdmittedObject, owner: &Owner, plugin: &str, owner_reference: Option<Value>) -> Value {
     let mut body = object.body.clone();
     if let Some(fields) = body.as_object_mut() {
         let metadata = fields.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
@@ -411,6 +448,7 @@ pub fn stamped(object: &AdmittedObject, owner: &Owner, owner_reference: Option<V
             };
             set("labels", MANAGED_BY_LABEL, MANAGED_BY);
             set("annotations", OWNER_ANNOTATION, &owner.to_string());
+            set("annotations", PLUGIN_ANNOTATION, plugin);
             if let Some(reference) = owner_reference {
                 metadata.insert("ownerReferences".to_owned(), Value::Array(vec![reference]));
             }

@@ -47,7 +47,21 @@ fn scope(kind: &TypeRef) -> Option<Scope> {
 }
 
 fn run(plan: Plan) -> Result<AdmittedPlan, NotAdmitted> {
-    admit(plan, "step", &primary(), &grants(), &scope)
+    limited(plan, Limits::default())
+}
+
+fn limited(plan: Plan, limits: Limits) -> Result<AdmittedPlan, NotAdmitted> {
+    admit(
+        plan,
+        &Gate {
+            step: "step",
+            primary: &primary(),
+            grants: &grants(),
+            limits: &limits,
+            scope_of: &scope,
+            may_use_secret: &|name| name != "strangers",
+        },
+    )
 }
 
 #[track_caller]
@@ -103,9 +117,79 @@ fn bodies_may_not_forge_identity_or_ownership() {
         json!({"finalizers": ["x"]}),
         json!({"annotations": {"stepwright.dev/owner": "x"}}),
         json!({"labels": {"app.kubernetes.io/managed-by": "me"}}),
+        json!({"resourceVersion": "7"}),
+        json!({"managedFields": []}),
+        json!({"annotations": {"stepwright.dev/plugin": "x"}}),
     ] {
         refused(with(object("Service", "s", json!({"metadata": metadata}))), "PlanMalformed");
     }
+}
+
+#[test]
+fn an_observed_object_handed_back_is_refused_in_words() {
+    let echo = json!({"metadata": {"name": "s", "namespace": "ns", "resourceVersion": "7"}, "spec": {}});
+    assert_eq!(
+        run(with(object("Service", "s", echo))).unwrap_err().to_string(),
+        "Service ns/s: `metadata.resourceVersion` may not be set; labels and annotations may"
+    );
+    let stolen = json!({"metadata": {"ownerReferences": [{"kind": "Thing"}]}});
+    assert_eq!(
+        run(with(object("Service", "s", stolen))).unwrap_err().to_string(),
+        "Service ns/s: `metadata.ownerReferences` may not be set; labels and annotations may"
+    );
+}
+
+#[test]
+fn bodies_that_can_be_read_in_two_ways_are_refused() {
+    for body in [r#"{"data": {"a": "1", "a": "2"}}"#, r#"{"data": {"a": "\u0000"}}"#, "[]", "{", "null"] {
+        let mut object = object("ConfigMap", "c", json!({}));
+        object.body = body.into();
+        refused(with(object), "PlanMalformed");
+    }
+    let deep = format!(r#"{{"spec": {}{}}}"#, "[".repeat(70), "]".repeat(70));
+    refused(with(Object { body: deep, ..object("ConfigMap", "c", json!({})) }), "PlanMalformed");
+}
+
+#[test]
+fn names_stay_within_their_segment_of_a_url() {
+    for name in ["a/b", "a?b", "a%2fb", "a#b", "..", "", "a b"] {
+        refused(with(object("Service", name, json!({}))), "PlanMalformed");
+    }
+    assert!(run(with(object("Service", "system:a.b_c-1", json!({})))).is_ok());
+}
+
+#[test]
+fn limits_of_the_manifest_are_kept_with_both_numbers() {
+    let limits = Limits { objects: 1, calls: 0, ..Limits::default() };
+    let two = vec![object("Service", "a", json!({})), object("Service", "b", json!({}))];
+    let error = limited(Plan { desired: two.clone(), ..plan() }, limits).unwrap_err();
+    assert_eq!(error.reason(), "PlanTooLarge");
+    assert!(error.to_string().starts_with("the plan holds 2 objects; at most 1 are taken"), "{error}");
+    let call = Call { id: "1".into(), target: None, method: "GET".into(), path: "/v1/bdbs".into(), body: None };
+    let error = limited(Plan { calls: vec![call], ..plan() }, limits).unwrap_err();
+    assert!(error.to_string().starts_with("the plan holds 1 calls; at most 0 are taken"), "{error}");
+    assert!(run(Plan { desired: two, ..plan() }).is_ok());
+}
+
+#[test]
+fn a_strangers_secret_is_neither_read_nor_taken_over() {
+    let reference = json!({"$secretKeyRef": {"name": "strangers", "key": "k"}});
+    refused(with(object("Secret", "mine", json!({"stringData": {"x": reference}}))), "SecretNotGranted");
+    refused(with(object("Secret", "strangers", json!({}))), "SecretNotGranted");
+    let call = |body: Value| Plan {
+        calls: vec![Call {
+            id: "1".into(),
+            target: None,
+            method: "PUT".into(),
+            path: "/v1/bdbs/1".into(),
+            body: Some(body.to_string()),
+        }],
+        ..plan()
+    };
+    refused(call(json!({"deep": [{"x": reference}]})), "SecretNotGranted");
+    assert!(run(call(json!({"x": {"$secretKeyRef": {"name": "mine", "key": "k"}}}))).is_ok());
+    let amended = object("Secret", "mine", json!({"stringData": {"x": reference}}));
+    refused(Plan { amended: vec![amended], ..plan() }, "SecretNotGranted");
 }
 
 #[test]

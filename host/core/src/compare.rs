@@ -6,6 +6,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::admit::PLUGIN_ANNOTATION;
+
 /// Keys of the object that name it rather than describe it.
 const IDENTITY: [&str; 2] = ["apiVersion", "kind"];
 const IDENTITY_METADATA: [&str; 7] =
@@ -16,7 +18,8 @@ const QUANTITY_MAPS: [&str; 4] = ["requests", "limits", "capacity", "hard"];
 
 /// The first field, as a dotted path, in which applying `desired` would change `observed`; `None` if in none.
 ///
-/// `manager` is the field manager that would apply, `subresource` empty or `status`.
+/// `manager` is the field manager that would apply, `subresource` empty or `status`. Which plugin changed the object last is no
+/// difference: that is written only along with something else.
 pub fn difference(desired: &Value, observed: &Value, manager: &str, subresource: &str) -> Option<String> {
     let owned = owned_fields(observed, manager, subresource);
     let mut path = Path::default();
@@ -40,6 +43,46 @@ pub fn owned_fields(observed: &Value, manager: &str, subresource: &str) -> Value
         .unwrap_or_else(|| Value::Object(Map::new()))
 }
 
+/// The field manager that wrote `field` (a path as `difference` gives it), something in it or something that holds it, and is
+/// not one of `ours` (a manager of this name or of one that begins with it and a slash); the latest if there are several.
+pub fn other_manager(observed: &Value, field: &str, ours: &str) -> Option<String> {
+    let entries = observed.pointer("/metadata/managedFields").and_then(Value::as_array).into_iter().flatten();
+    entries
+        .filter_map(|entry| {
+            let manager = entry.get("manager").and_then(Value::as_str)?;
+            let is_ours = manager.strip_prefix(ours).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+            let time = entry.get("time").and_then(Value::as_str).unwrap_or_default();
+            (!is_ours && names(entry.get("fieldsV1")?, &mut Path::default(), field)).then_some((time, manager))
+        })
+        .max()
+        .map(|(_, manager)| manager.to_owned())
+}
+
+/// Whether a set of owned fields names a path, something in it or something that holds it.
+fn names(owned: &Value, path: &mut Path, field: &str) -> bool {
+    let leaf = owned.as_object().is_none_or(|fields| fields.keys().all(|key| key == "."));
+    let here = path.here();
+    let below = |inner: &str, outer: &str| {
+        inner == outer || inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('.'))
+    };
+    if !here.is_empty() && (below(&here, field) || (leaf && below(field, &here))) {
+        return true;
+    }
+    owned.as_object().into_iter().flatten().any(|(key, child)| {
+        let name = match key.split_once(':') {
+            Some(("f", name)) => name.to_owned(),
+            Some(("k", keys)) => format!("[{}]", label(&serde_json::from_str(keys).unwrap_or_default())),
+            _ => return false,
+        };
+        path.within(&name, |path| names(child, path, field))
+    })
+}
+
+/// How an item of a keyed list stands in a path.
+fn label(keys: &Value) -> String {
+    keys.as_object().and_then(|keys| keys.values().next()).map_or_else(String::new, plain)
+}
+
 /// The part of `observed` that is described by `owned` (in the form of `fieldsV1`): what a manager applied, with the
 /// values that stand there now. Lists come whole.
 pub fn project(observed: &Value, owned: &Value) -> Value {
@@ -52,6 +95,25 @@ pub fn project(observed: &Value, owned: &Value) -> Value {
         let Some(name) = key.strip_prefix("f:") else { continue };
         if let Some(value) = object.get(name) {
             kept.insert(name.to_owned(), if value.is_object() { project(value, child) } else { value.clone() });
+        }
+    }
+    Value::Object(kept)
+}
+
+/// `observed` without what is described by `owned` (in the form of `fieldsV1`): what others say. Lists of which a part is
+/// owned go whole.
+pub fn without(observed: &Value, owned: &Value) -> Value {
+    let (Some(fields), Some(object)) = (owned.as_object(), observed.as_object()) else { return observed.clone() };
+    let mut kept = Map::new();
+    for (key, value) in object {
+        match fields.get(&format!("f:{key}")).and_then(Value::as_object) {
+            None => {
+                kept.insert(key.clone(), value.clone());
+            }
+            Some(inner) if value.is_object() && inner.keys().any(|key| key.starts_with("f:")) => {
+                kept.insert(key.clone(), without(value, &Value::Object(inner.clone())));
+            }
+            Some(_) => {}
         }
     }
     Value::Object(kept)
@@ -132,7 +194,11 @@ fn object(
     if atomic {
         return (!covers(&Value::Object(fields.clone()), observed, false)).then(|| path.here());
     }
+    let told = |path: &Path, key: &str| key == PLUGIN_ANNOTATION && path.0 == ["metadata", "annotations"];
     for (key, value) in fields {
+        if told(path, key) {
+            continue;
+        }
         let quantity = QUANTITY_MAPS.contains(&path.0.last().map_or("", String::as_str));
         let child = owned.get(&format!("f:{key}"));
         let found = path.within(key, |path| node(path, value, observed.get(key), child, quantity));
@@ -144,6 +210,7 @@ fn object(
     for key in owned.keys() {
         if let Some(name) = key.strip_prefix("f:")
             && fields.get(name).is_none_or(Value::is_null)
+            && !told(path, name)
         {
             return Some(path.within(name, |path| path.here()));
         }
@@ -187,8 +254,7 @@ fn keyed_list(path: &mut Path, items: &[Value], observed: &Value, keyed: &[(Valu
             return Some(path.here());
         };
         let Some(live) = there.iter().find(|live| has_keys(live, keys, false)) else { return Some(path.here()) };
-        let label = keys.as_object().and_then(|keys| keys.values().next()).map_or_else(String::new, plain);
-        let found = path.within(&format!("[{label}]"), |path| node(path, item, Some(live), Some(child), false));
+        let found = path.within(&format!("[{}]", label(keys)), |path| node(path, item, Some(live), Some(child), false));
         if found.is_some() {
             return found;
         }
@@ -324,6 +390,36 @@ mod tests {
     }
 
     #[test]
+    fn which_plugin_wrote_last_is_no_difference() {
+        let owned = json!({"f:metadata": {"f:annotations": {"f:a": {}, "f:stepwright.dev/plugin": {}}}});
+        let live = json!({"metadata": {"annotations": {"a": "1", "stepwright.dev/plugin": "x@1"}}});
+        let plugin = |value: &str| json!({"metadata": {"annotations": {"a": "1", "stepwright.dev/plugin": value}}});
+        check(plugin("x@2"), live.clone(), owned.clone(), None);
+        check(json!({"metadata": {"annotations": {"a": "1"}}}), live, owned, None);
+        // An object from before there was this annotation.
+        let owned = json!({"f:metadata": {"f:annotations": {"f:a": {}}}});
+        check(plugin("x@2"), json!({"metadata": {"annotations": {"a": "1"}}}), owned, None);
+    }
+
+    #[test]
+    fn the_other_manager_of_a_field_is_found() {
+        let live = json!({"metadata": {"managedFields": [
+            {"manager": "stepwright/step", "time": "2026-01-03T00:00:00Z", "fieldsV1": {"f:spec": {"f:replicas": {}}}},
+            {"manager": "old", "time": "2026-01-01T00:00:00Z", "fieldsV1": {"f:spec": {"f:replicas": {}}}},
+            {"manager": "hpa", "time": "2026-01-02T00:00:00Z", "fieldsV1": {"f:spec": {"f:replicas": {}}}},
+            {"manager": "list", "time": "2026-01-02T00:00:00Z", "fieldsV1":
+                {"f:spec": {"f:ports": {"k:{\"port\":80}": {".": {}, "f:name": {}}}, "f:whole": {}}}},
+        ]}});
+        let found = |field: &str| other_manager(&live, field, "stepwright");
+        assert_eq!(found("spec.replicas").as_deref(), Some("hpa"));
+        assert_eq!(found("spec.ports.[80].name").as_deref(), Some("list"));
+        assert_eq!(found("spec.ports").as_deref(), Some("list"));
+        assert_eq!(found("spec.whole.inner").as_deref(), Some("list"));
+        assert_eq!(found("spec.ports.[81]"), None);
+        assert_eq!(found("metadata.labels.x"), None);
+    }
+
+    #[test]
     fn a_label_of_somebody_else_is_left_alone() {
         check(
             json!({"metadata": {"labels": {"ours": "1"}}}),
@@ -383,6 +479,13 @@ mod tests {
     fn projection_keeps_what_is_owned() {
         let live = json!({"status": {"state": "Running", "conditions": [1]}, "spec": {"nodes": 3}});
         assert_eq!(project(&live, &json!({"f:status": {"f:state": {}}})), json!({"status": {"state": "Running"}}));
+    }
+
+    #[test]
+    fn what_others_say_is_without_what_is_owned() {
+        let live = json!({"spec": {"a": {"b": 1, "c": "x"}, "list": [1], "d": 2}});
+        let owned = json!({"f:spec": {"f:a": {"f:c": {}}, "f:list": {"k:{}": {}}}});
+        assert_eq!(without(&live, &owned), json!({"spec": {"a": {"b": 1}, "d": 2}}));
     }
 
     proptest::proptest! {

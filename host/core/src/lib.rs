@@ -5,6 +5,7 @@
 //! It knows nothing of Redis.
 
 pub mod admit;
+pub mod amend;
 pub mod compare;
 pub mod conditions;
 pub mod error;
@@ -24,4 +25,5 @@ pub mod replay;
 pub mod secrets;
 pub mod select;
 pub mod slot;
+pub mod strict;
 pub mod world;

@@ -223,6 +223,29 @@ fn secret_key_ref(arguments: &Map<String, Value>) -> Result<SecretKeyRef, Secret
     Ok(SecretKeyRef { name: argument("name")?, key: argument("key")? })
 }
 
+/// Whether the primary itself names a Secret: somewhere in its spec, as a whole text, or by its own name, which the Secret's
+/// name is, begins with or ends with (`mydb`, `redb-mydb`, `mydb-tls`).
+///
+/// `spec` is what people wrote of it; what a step filled in must not count, or a step could name any Secret there.
+pub fn is_named(secret: &str, primary: &str, spec: &Value) -> bool {
+    if primary.is_empty() || secret.is_empty() {
+        return false;
+    }
+    let by_name = secret == primary
+        || secret.strip_prefix(primary).is_some_and(|rest| rest.starts_with('-'))
+        || secret.strip_suffix(primary).is_some_and(|rest| rest.ends_with('-'));
+    by_name || holds_text(spec, secret)
+}
+
+fn holds_text(value: &Value, wanted: &str) -> bool {
+    match value {
+        Value::String(text) => text == wanted,
+        Value::Array(items) => items.iter().any(|item| holds_text(item, wanted)),
+        Value::Object(fields) => fields.values().any(|value| holds_text(value, wanted)),
+        _ => false,
+    }
+}
+
 /// Every value of a Secret that `value` refers to.
 pub fn collect_refs(value: &Value) -> Result<BTreeSet<SecretKeyRef>, SecretError> {
     let mut found = BTreeSet::new();

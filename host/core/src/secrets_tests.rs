@@ -135,3 +135,15 @@ fn a_malformed_secret_is_refused_without_showing_its_values() {
     }
     assert_eq!(format!("{:?}", fingerprinter()), "Fingerprinter(..)");
 }
+
+#[test]
+fn a_primary_names_a_secret_in_its_spec_or_by_its_own_name() {
+    let spec = json!({"tls": {"secretName": "certs"}, "more": ["other", {"x": "deep"}], "text": "the word stranger"});
+    for named in ["certs", "other", "deep", "mydb", "redb-mydb", "mydb-tls"] {
+        assert!(is_named(named, "mydb", &spec), "{named}");
+    }
+    for not in ["stranger", "mydbs", "amydb", "admin", "my", ""] {
+        assert!(!is_named(not, "mydb", &spec), "{not}");
+    }
+    assert!(!is_named("-x", "", &json!({})));
+}

@@ -15,21 +15,26 @@ use kube::runtime::{applier, watcher};
 use kube::{Client, ResourceExt};
 use rand::Rng;
 use serde_json::Value;
+use stepwright_core::compare::{owned_fields, without};
 use stepwright_core::object::{ObjectRef, TypeRef};
 use stepwright_core::pipeline::Pipeline;
-use stepwright_core::secrets::{Fingerprinter, Generate, SecretError};
+use stepwright_core::secrets::{Fingerprinter, Generate, SecretError, is_named};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::{Instrument, error, info, info_span, warn};
 
-use crate::cache::{Caches, Change};
+use crate::apply::{MANAGER, Primary};
+use crate::cache::{Caches, Change, owner_of};
 use crate::error::PassError;
+use crate::fight::Fights;
+use crate::identity::Clients;
 use crate::journal::Journal;
 use crate::lease::Leadership;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
-use crate::pass::{Next, pass};
+use crate::pass::{Next, Purity, pass};
 use crate::plugin_maps::{Loader, PluginMaps};
 use crate::router::{Queue, Router};
 use crate::slots::Slots;
@@ -39,6 +44,8 @@ use crate::system::{ManagedSystem, Reader};
 const CONCURRENCY: u16 = 16;
 const BACKOFF_FLOOR: Duration = Duration::from_millis(200);
 const BACKOFF_CEILING: Duration = Duration::from_secs(60);
+/// Questions to shadows that may wait for their turn; one is asked at a time.
+const SHADOWS_WAITING: usize = 64;
 /// How long an answer about a kind's schema is believed.
 const SCHEMA_TTL: Duration = Duration::from_secs(600);
 /// The same for a no: the API server publishes the schema of a new CRD a moment after it serves the kind.
@@ -54,9 +61,19 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     pub journal: Arc<Journal>,
     pub(crate) memory: Memory,
+    pub(crate) fights: Fights,
+    pub(crate) clients: Clients,
+    pub(crate) purity: Purity,
     pub(crate) recorder: Recorder,
     /// Guest calls that run at the same time: they are pure computation, so no more than there are cores.
     pub(crate) guest_calls: Semaphore,
+    /// Shadows are asked one at a time, so that they never hold up a pass.
+    pub(crate) shadow_calls: Semaphore,
+    pub(crate) shadow_turns: Arc<Semaphore>,
+    /// Work that no pass waits for; ends with the operator.
+    pub(crate) background: TaskTracker,
+    /// Kinds that pipelines reconcile.
+    kinds: Vec<TypeRef>,
     leads: watch::Receiver<bool>,
     conditions: parking_lot::Mutex<HashMap<TypeRef, (Instant, bool)>>,
 }
@@ -70,11 +87,15 @@ impl Context {
     /// Absence must be observed: nothing is decided before every cache that a step looks at is filled.
     pub(crate) fn check_synced(&self, pipeline: &Pipeline) -> Result<(), PassError> {
         let mut kinds: Vec<TypeRef> = vec![pipeline.type_ref()];
-        for active in pipeline.steps.iter().filter_map(|step| self.slots.active(step)) {
-            kinds.extend(active.step.observes.iter().map(|it| it.type_ref()));
-            kinds.extend(active.step.writes.iter().cloned());
+        for watched in pipeline.steps.iter().flat_map(|step| self.slots.observing(step)) {
+            kinds.extend(watched.kinds());
         }
         kinds.extend(self.system.needs());
+        self.check_filled(kinds)
+    }
+
+    /// The caches of these kinds are filled.
+    pub(crate) fn check_filled(&self, mut kinds: Vec<TypeRef>) -> Result<(), PassError> {
         kinds.sort();
         kinds.dedup();
         let missing = self.caches.missing(&kinds);
@@ -88,6 +109,25 @@ impl Context {
     /// RFC 3339 with whole seconds, UTC, as Kubernetes writes it.
     pub(crate) fn now(&self) -> String {
         Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    }
+
+    /// Whether a Secret may be read, or taken over, for this primary: it names it, a pipeline made it, or it is not there.
+    pub(crate) fn may_use_secret(&self, primary: &Primary, name: &str) -> bool {
+        let Some(secret) = self.caches.get(&TypeRef::new("v1", "Secret"), primary.namespace(), name) else {
+            return true;
+        };
+        if owner_of(&secret).is_some_and(|owner| {
+            owner.namespace == primary.namespace() && self.kinds.iter().any(|kind| kind.kind == owner.kind)
+        }) {
+            return true;
+        }
+        // What a step filled in does not count as the user's word.
+        let entries = primary.object.metadata.managed_fields.iter().flatten();
+        let managers = entries.filter_map(|it| it.manager.as_deref()).filter(|it| *it != MANAGER);
+        let written = managers
+            .filter(|it| it.starts_with(MANAGER))
+            .fold(primary.value.as_ref().clone(), |value, it| without(&value, &owned_fields(&primary.value, it, "")));
+        is_named(name, &primary.id.name, written.get("spec").unwrap_or(&Value::Null))
     }
 
     /// A value of a Secret, as text.
@@ -119,6 +159,7 @@ impl Context {
                 name: primary.name_any(),
             };
             self.memory.forget(&id);
+            self.fights.forget(&id);
         }
         self.system.gone(primary);
     }
@@ -175,6 +216,8 @@ pub struct Operator {
     /// The name of this process in Events.
     pub identity: String,
     pub loader: Loader,
+    /// One in so many questions is asked twice, to see that plugins are pure. 0: none.
+    pub purity_every: u64,
     pub ready: Arc<AtomicBool>,
 }
 
@@ -195,6 +238,7 @@ impl Operator {
             namespace,
             identity,
             loader,
+            purity_every,
             ready,
         } = self;
         let pipelines: Vec<Arc<Pipeline>> = pipelines.into_iter().map(Arc::new).collect();
@@ -214,8 +258,15 @@ impl Operator {
             metrics: metrics.clone(),
             journal,
             memory: Memory::default(),
+            fights: Fights::default(),
+            clients: Clients::new(client.clone()),
+            purity: Purity::new(purity_every),
             recorder: Recorder::new(client.clone(), reporter),
             guest_calls: Semaphore::new(cores),
+            shadow_calls: Semaphore::new(1),
+            shadow_turns: Arc::new(Semaphore::new(SHADOWS_WAITING)),
+            background: TaskTracker::new(),
+            kinds: pipelines.iter().map(|it| it.type_ref()).collect(),
             leads: leadership.leads.clone(),
             conditions: parking_lot::Mutex::default(),
         });

@@ -1,30 +1,73 @@
 //! What was decided and applied before, so that a step is not asked the same thing twice and drift is told from news.
 //!
-//! Only ever a shortcut: losing it costs a call, never correctness.
+//! Only ever a shortcut, but for one thing: the last good plan, which is kept up while a step gives none. Losing it costs
+//! that, never correctness.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use stepwright_core::admit::AdmittedPlan;
 use stepwright_core::guest::Digest;
+use stepwright_core::journal::PluginRef;
 use stepwright_core::object::ObjectRef;
+use stepwright_core::plan::Plan;
 
-type Hash = [u8; 32];
+use crate::slots::Identity;
+
+pub(crate) type Hash = [u8; 32];
+
+/// A plan that was carried out.
+#[derive(Clone)]
+pub(crate) struct Planned {
+    /// As the step made it; for records and comparisons.
+    pub raw: Arc<Plan>,
+    /// As the policies left it.
+    pub plan: Arc<AdmittedPlan>,
+}
+
+/// A policy's no.
+#[derive(Debug, Clone)]
+pub(crate) struct Stopped {
+    /// `PolicyDenied` or `PolicyHold`.
+    pub reason: &'static str,
+    pub message: String,
+    /// Asked again then.
+    pub until: Option<Instant>,
+}
+
+/// How a question was answered.
+#[derive(Clone)]
+pub(crate) enum Kept {
+    Planned(Planned),
+    Stopped(Stopped),
+}
 
 #[derive(Clone)]
 struct Answer {
     plugin: Digest,
-    observation: Hash,
-    plan: Arc<AdmittedPlan>,
+    question: Hash,
+    kept: Kept,
+}
+
+/// The last plan of a step that was carried out whole, and in whose name.
+#[derive(Clone)]
+pub(crate) struct Good {
+    pub planned: Planned,
+    pub plugin: PluginRef,
+    pub identity: Option<Identity>,
 }
 
 #[derive(Default)]
 struct OfPrimary {
     /// The last answer of each step.
     answers: HashMap<String, Answer>,
+    good: HashMap<String, Good>,
+    /// What the shadow of each step was asked last.
+    shadows: HashMap<String, Hash>,
     /// What was last applied to each object.
     applied: HashMap<ObjectRef, Hash>,
     /// Failed passes in a row.
@@ -38,35 +81,46 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// The step's plan for an observation with this digest, if it was asked before and planned no calls.
-    pub(crate) fn answer(
-        &self,
-        primary: &ObjectRef,
-        step: &str,
-        plugin: &Digest,
-        observation: &Hash,
-    ) -> Option<Arc<AdmittedPlan>> {
+    /// The answer to a question with this digest, if the plugin was asked it last and planned no calls.
+    pub(crate) fn answer(&self, primary: &ObjectRef, step: &str, plugin: &Digest, question: &Hash) -> Option<Kept> {
         let primaries = self.primaries.lock();
         let answer = primaries.get(primary)?.answers.get(step)?;
-        (answer.plugin == *plugin && answer.observation == *observation).then(|| answer.plan.clone())
+        let passed =
+            matches!(&answer.kept, Kept::Stopped(Stopped { until: Some(until), .. }) if *until <= Instant::now());
+        (answer.plugin == *plugin && answer.question == *question && !passed).then(|| answer.kept.clone())
     }
 
     /// A plan with calls is not kept: whether to call is decided afresh each time.
-    pub(crate) fn keep(
-        &self,
-        primary: &ObjectRef,
-        step: &str,
-        plugin: &Digest,
-        observation: Hash,
-        plan: &Arc<AdmittedPlan>,
-    ) {
+    pub(crate) fn keep(&self, primary: &ObjectRef, step: &str, plugin: &Digest, question: Hash, kept: Kept) {
         let mut primaries = self.primaries.lock();
         let of = primaries.entry(primary.clone()).or_default();
-        if plan.calls().is_empty() {
-            let answer = Answer { plugin: plugin.clone(), observation, plan: plan.clone() };
-            of.answers.insert(step.to_owned(), answer);
-        } else {
+        if matches!(&kept, Kept::Planned(planned) if !planned.plan.calls().is_empty()) {
             of.answers.remove(step);
+        } else {
+            of.answers.insert(step.to_owned(), Answer { plugin: plugin.clone(), question, kept });
+        }
+    }
+
+    /// The last good plan of a step.
+    pub(crate) fn good(&self, primary: &ObjectRef, step: &str) -> Option<Good> {
+        self.primaries.lock().get(primary)?.good.get(step).cloned()
+    }
+
+    pub(crate) fn set_good(&self, primary: &ObjectRef, step: &str, good: Good) {
+        self.primaries.lock().entry(primary.clone()).or_default().good.insert(step.to_owned(), good);
+    }
+
+    /// Whether the shadow of a step was not asked this last; from now on it was.
+    pub(crate) fn is_new_to_shadow(&self, primary: &ObjectRef, step: &str, question: Hash) -> bool {
+        let mut primaries = self.primaries.lock();
+        let of = primaries.entry(primary.clone()).or_default();
+        of.shadows.insert(step.to_owned(), question) != Some(question)
+    }
+
+    /// The shadow of a step has to be asked again.
+    pub(crate) fn forget_shadow(&self, primary: &ObjectRef, step: &str) {
+        if let Some(of) = self.primaries.lock().get_mut(primary) {
+            of.shadows.remove(step);
         }
     }
 

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+mod plugins;
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -49,6 +51,7 @@ pub struct Metrics {
     system_calls: Family<SystemLabels, Counter>,
     events: Family<ReasonLabels, Counter>,
     swaps: Family<ReasonLabels, Counter>,
+    plugins: plugins::Plugins,
 }
 
 impl Default for Metrics {
@@ -63,6 +66,7 @@ impl Default for Metrics {
             system_calls: Family::default(),
             events: Family::default(),
             swaps: Family::default(),
+            plugins: plugins::Plugins::default(),
         };
         let registry = &mut metrics.registry;
         registry.register("guest_calls", "Calls of plugins by step and outcome", metrics.guest_calls.clone());
@@ -72,7 +76,9 @@ impl Default for Metrics {
         registry.register("writes", "Writes to the API server by kind", metrics.writes.clone());
         registry.register("system_calls", "Planned calls to the managed system", metrics.system_calls.clone());
         registry.register("events", "Events by reason", metrics.events.clone());
-        registry.register("plugin_swaps", "Plugins taken up, given back or refused", metrics.swaps.clone());
+        let help = "Plugins taken up, given back, refused, promoted or rolled back, by reason";
+        registry.register("plugin_swaps", help, metrics.swaps.clone());
+        metrics.plugins.register(registry);
         metrics
     }
 }

@@ -1,11 +1,11 @@
-//! From the caches to what a step is given. Asks the API server nothing.
+//! From the caches to what a step or a policy is given. Asks the API server nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kube::ResourceExt;
 use kube::api::DynamicObject;
-use stepwright_core::manifest::StepManifest;
+use stepwright_core::manifest::{Observe, PolicyManifest, StepManifest};
 use stepwright_core::mask::mask;
 use stepwright_core::object::{Object, ObjectRef, TypeRef};
 use stepwright_core::observation::{Fact, ObjectSet, Observation, Reply};
@@ -15,24 +15,47 @@ use crate::apply::{Primary, whole};
 use crate::controller::Context;
 use crate::system::{Reader, SystemId};
 
+/// What a manifest says is read.
+#[derive(Clone, Copy)]
+pub(crate) struct Reads<'a> {
+    /// The step that plans, or whose plan is reviewed.
+    step: &'a str,
+    primary: &'a [String],
+    observes: &'a [Observe],
+    facts: &'a [String],
+}
+
+impl<'a> From<&'a StepManifest> for Reads<'a> {
+    fn from(step: &'a StepManifest) -> Self {
+        Self { step: &step.name, primary: &step.primary, observes: &step.observes, facts: &step.facts }
+    }
+}
+
+impl<'a> Reads<'a> {
+    /// Of a policy that reviews a plan of this step.
+    pub(crate) fn of_policy(policy: &'a PolicyManifest, step: &'a str) -> Self {
+        Self { step, primary: &policy.primary, observes: &policy.observes, facts: &policy.facts }
+    }
+}
+
 /// What a round of a step is given besides what is in the caches.
 pub(crate) struct Round<'a> {
     pub number: u32,
     pub replies: &'a [Reply],
     pub notes: &'a [(String, String)],
     pub settings: &'a str,
-    pub now: String,
+    pub now: &'a str,
 }
 
-/// Builds the observation of one round of a step.
+/// Builds the observation of one round of a step, or of a policy.
 pub(crate) async fn observe(
     context: &Context,
     primary: &Primary,
-    step: &StepManifest,
+    reads: Reads<'_>,
     system: Option<&SystemId>,
     round: Round<'_>,
 ) -> Observation {
-    let objects = step
+    let objects = reads
         .observes
         .iter()
         .map(|observe| {
@@ -43,16 +66,16 @@ pub(crate) async fn observe(
         })
         .collect();
     let facts = match system {
-        _ if step.facts.is_empty() => Vec::new(),
-        Some(system) => context.system.facts(system, &step.facts).await,
+        _ if reads.facts.is_empty() => Vec::new(),
+        Some(system) => context.system.facts(system, reads.facts).await,
         None => {
             let unknown = "the managed system of this object is not known".to_owned();
-            step.facts.iter().map(|name| Fact { name: name.clone(), value: Err(unknown.clone()) }).collect()
+            reads.facts.iter().map(|name| Fact { name: name.clone(), value: Err(unknown.clone()) }).collect()
         }
     };
     Observation {
-        step: step.name.clone(),
-        primary: Object { id: primary.id.clone(), body: mask(&primary.value, &step.primary).to_string() },
+        step: reads.step.to_owned(),
+        primary: Object { id: primary.id.clone(), body: mask(&primary.value, reads.primary).to_string() },
         deleting: primary.deleting(),
         objects,
         facts,
@@ -60,7 +83,7 @@ pub(crate) async fn observe(
         notes: round.notes.to_vec(),
         settings: round.settings.to_owned(),
         round: round.number,
-        now: round.now,
+        now: round.now.to_owned(),
     }
 }
 

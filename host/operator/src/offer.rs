@@ -37,6 +37,25 @@ pub mod wish {
     pub const PROMOTED: &str = "stepwright.dev/promoted";
     /// The digest of a component that is not used any more. Written by `plugins rollback` and by the host.
     pub const ROLLED_BACK: &str = "stepwright.dev/rolled-back";
+
+    /// Every one of them: one with our prefix that is in no such list is refused, since it is a typing error.
+    pub const ALL: [&str; 15] = [
+        MODE,
+        CANARY_PERCENT,
+        CANARY_LABELS,
+        PROMOTE_AFTER,
+        PRIORITY,
+        ON_FAILURE,
+        SERVICE_ACCOUNT,
+        REHEARSE,
+        SET,
+        SET_SIZE,
+        PART_OF,
+        PART,
+        OCI,
+        PROMOTED,
+        ROLLED_BACK,
+    ];
 }
 
 /// Annotations that the host writes.
@@ -51,6 +70,21 @@ pub mod told {
     pub const PREVIOUS: &str = "stepwright.dev/previous";
     /// What the last rehearsal found, in one line.
     pub const REHEARSAL: &str = "stepwright.dev/rehearsal";
+
+    /// Every one of them. What the host writes and is not here is refused on the next reading.
+    pub const ALL: [&str; 5] = [STATE, DIGEST, REASON, PREVIOUS, REHEARSAL];
+}
+
+/// Keys of a ConfigMap's `data`. Those of `binaryData` are in `sources::unpack::Packing`.
+pub mod data {
+    /// JSON text: one object.
+    pub const SETTINGS: &str = "settings";
+    /// Calls that the admin confirms: `METHOD /path` in each line.
+    pub const CALLS: &str = "calls";
+    /// The base64 of a detached ed25519 signature.
+    pub const SIGNATURE: &str = "signature";
+
+    pub const ALL: [&str; 3] = [SETTINGS, CALLS, SIGNATURE];
 }
 
 /// On a ServiceAccount: the names of the ConfigMaps whose plugins may act as it, separated by commas; `*` for all.

@@ -10,7 +10,7 @@ use stepwright_core::pipeline::Pipeline;
 use stepwright_core::plan::{self, Severity};
 use tracing::{debug, warn};
 
-use crate::apply::{self, MANAGER, Primary};
+use crate::apply::{self, Done, MANAGER, Primary};
 use crate::controller::Context;
 use crate::error::PassError;
 use crate::pass::Outcome;
@@ -44,6 +44,16 @@ pub(crate) async fn passed(
         }
         if let Some(words) = &pipeline.invalid_status {
             primary = invalid_status(context, primary, step, words, writes).await?;
+        }
+    } else if let Some((step, stopped)) = &outcome.stopped {
+        let message = format!("step {step}: {}", stopped.message);
+        let held = stopped.until.is_some();
+        set(types::READY, false, stopped.reason, &message);
+        set(types::PROGRESSING, held, stopped.reason, if held { &message } else { "waiting for a change" });
+        set(types::DEGRADED, false, "AsExpected", "");
+        if !before.iter().any(|it| it.reason == stopped.reason && it.message == cut(&message)) {
+            let severity = if held { EventType::Normal } else { EventType::Warning };
+            publish(context, &primary, severity, stopped.reason, &message).await;
         }
     } else if let Some((step, wait)) = &outcome.waiting {
         let reason = reason_word(&wait.reason, 6);
@@ -154,7 +164,10 @@ async fn invalid_status(
     if let (Some(status), Some(words)) = (status.as_object_mut(), words.as_object()) {
         status.extend(words.clone());
     }
-    apply::status(context, primary, &manager, &status, writes).await
+    let mut done = Done::default();
+    let written = apply::status(context, primary, &manager, &status, &mut done).await;
+    *writes += done.writes;
+    written
 }
 
 async fn write_conditions(
@@ -167,8 +180,10 @@ async fn write_conditions(
         return Ok(());
     }
     let status = json!({"conditions": all});
-    apply::status(context, primary, MANAGER, &status, writes).await?;
-    Ok(())
+    let mut done = Done::default();
+    let written = apply::status(context, primary, MANAGER, &status, &mut done).await;
+    *writes += done.writes;
+    written.map(drop)
 }
 
 /// The host's conditions as they stand.

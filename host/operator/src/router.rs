@@ -63,8 +63,8 @@ impl Router {
     }
 
     fn may_observe(&self, pipeline: &Pipeline, kind: &TypeRef) -> bool {
-        pipeline.steps.iter().filter_map(|step| self.slots.active(step)).any(|active| {
-            active.step.observes.iter().any(|it| it.type_ref() == *kind && !matches!(it.select, Select::Owned))
+        pipeline.steps.iter().flat_map(|step| self.slots.observing(step)).any(|watched| {
+            watched.observes.iter().any(|it| it.type_ref() == *kind && !matches!(it.select, Select::Owned))
         })
     }
 
@@ -82,8 +82,8 @@ impl Router {
         if primaries.is_empty() {
             return;
         }
-        let active: Vec<_> = pipeline.steps.iter().filter_map(|step| self.slots.active(step)).collect();
-        let observes = active.iter().flat_map(|active| &active.step.observes);
+        let watched: Vec<_> = pipeline.steps.iter().flat_map(|step| self.slots.observing(step)).collect();
+        let observes = watched.iter().flat_map(|watched| &watched.observes);
         let selects: Vec<&Select> =
             observes.filter(|it| it.type_ref() == change.kind).map(|observe| &observe.select).collect();
         for primary in primaries {

@@ -1,269 +1,197 @@
-//! Which plugin answers for a step right now: embedded, overridden by a directory, overridden by a ConfigMap.
+//! Which plugin answers for a step right now: embedded, overridden by a directory, a ConfigMap, an OCI artifact; who is asked
+//! beside it, and which policies are shown its plans.
 //!
-//! A swap is one exchange under a lock; passes under way keep the `Arc` that they began with.
+//! A swap is one exchange under a lock; passes under way keep the `Arc`s that they began with. Where versions come from, and
+//! whether they may be taken up, is decided elsewhere.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
-use parking_lot::RwLock;
-use stepwright_core::admit::Grants;
-use stepwright_core::guest::Guest;
-use stepwright_core::journal::PluginRef;
-use stepwright_core::manifest::{PolicyManifest, StepManifest};
+use parking_lot::{Mutex, RwLock};
+use stepwright_core::guest::{Digest, Guest};
 use stepwright_core::object::TypeRef;
-use stepwright_core::slot::{OnFailure, Role};
+use stepwright_core::slot::{Decision, Mode};
+use tokio::sync::mpsc;
 
-/// Where a plugin came from. Later ones win.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Source {
-    Embedded,
-    Directory(String),
-    /// `namespace/name`.
-    ConfigMap(String),
-}
+mod layers;
+mod record;
+mod version;
 
-impl std::fmt::Display for Source {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Embedded => f.write_str("embedded"),
-            Self::Directory(path) => write!(f, "file {path}"),
-            Self::ConfigMap(name) => write!(f, "ConfigMap {name}"),
-        }
-    }
-}
-
-/// The plugin that answers for a step, and what it may do.
-#[derive(Clone)]
-pub struct Active {
-    pub guest: Arc<dyn Guest>,
-    pub step: StepManifest,
-    pub grants: Grants,
-    /// JSON text.
-    pub settings: String,
-    pub source: Source,
-    pub role: Role,
-    pub on_failure: OnFailure,
-    /// The account as which its effects are carried out; `None`: as the operator.
-    pub identity: Option<Identity>,
-}
-
-impl Active {
-    /// For records and messages.
-    pub fn plugin(&self) -> PluginRef {
-        plugin_ref(&self.guest, &self.source)
-    }
-}
-
-/// A ServiceAccount that opted in to being acted as.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Identity {
-    pub namespace: String,
-    pub name: String,
-}
-
-impl Identity {
-    /// Its name as the API server knows users.
-    pub fn user(&self) -> String {
-        format!("system:serviceaccount:{}:{}", self.namespace, self.name)
-    }
-}
-
-/// Who answers for one step and one primary, and who is asked beside it.
-#[derive(Clone)]
-pub struct Choice {
-    /// Its role is `Active` or `Canary`.
-    pub active: Arc<Active>,
-    pub shadow: Option<Arc<Active>>,
-}
-
-/// A policy in the chain after a step.
-#[derive(Clone)]
-pub struct Chained {
-    pub guest: Arc<dyn Guest>,
-    pub policy: PolicyManifest,
-    /// JSON text.
-    pub settings: String,
-    pub source: Source,
-    /// Smaller ones are asked first; equal ones in the order of their sources.
-    pub priority: i32,
-    /// `Shadow`: its verdict is recorded and has no effect.
-    pub role: Role,
-    pub on_failure: OnFailure,
-}
-
-impl Chained {
-    /// For records and messages.
-    pub fn plugin(&self) -> PluginRef {
-        plugin_ref(&self.guest, &self.source)
-    }
-}
-
-fn plugin_ref(guest: &Arc<dyn Guest>, source: &Source) -> PluginRef {
-    PluginRef {
-        name: guest.manifest().name.clone(),
-        version: guest.manifest().version.clone(),
-        digest: guest.digest().to_string(),
-        source: source.to_string(),
-    }
-}
-
-/// What one pass has to say of a version: what promotion and rollback are decided on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Judgement {
-    /// Its plan was carried out.
-    Good,
-    /// A shadow's plan was the same as that of the version that answers.
-    Agreed,
-    /// A shadow's plan was another: how many fields differ.
-    Differed(usize),
-    /// It gave no plan that could be carried out: reason word and message.
-    Bad { reason: String, message: String },
-}
-
-/// A plugin that was not taken up. The one before it goes on working.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    #[error("plugin `{plugin}` implements no step; the steps of the pipelines are: {wanted}")]
-    NoStep { plugin: String, wanted: String },
-    #[error(
-        "plugin `{plugin}` asks for more than the version it would replace: {beyond}. Ask for no more than that version does"
-    )]
-    AsksForMore { plugin: String, beyond: String },
-    #[error("plugin `{plugin}` refuses its settings: {message}")]
-    Settings { plugin: String, message: String },
-}
-
-impl Refused {
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::NoStep { .. } => "PluginImplementsNoStep",
-            Self::AsksForMore { .. } => "PluginAsksForMore",
-            Self::Settings { .. } => "PluginSettingsInvalid",
-        }
-    }
-}
+use layers::Layers;
+pub use record::News;
+pub use stepwright_core::slot::Judgement;
+pub use version::{Active, Chained, Choice, Identity, Installation, Refused, Source, Version, Watched};
 
 /// The slots of all steps.
-#[derive(Default)]
 pub struct Slots {
-    /// Step name to its layers, the winner last.
-    layers: RwLock<BTreeMap<String, BTreeMap<Source, Arc<Active>>>>,
+    layers: RwLock<Layers>,
     /// Names of the steps that some pipeline has.
     wanted: Vec<String>,
+    started: Instant,
+    news: mpsc::UnboundedSender<News>,
+    receiver: Mutex<Option<mpsc::UnboundedReceiver<News>>>,
+}
+
+impl Default for Slots {
+    fn default() -> Self {
+        Self::new(Vec::new())
+    }
 }
 
 impl Slots {
     /// Slots for these steps.
     pub fn new(wanted: Vec<String>) -> Self {
-        Self { layers: RwLock::default(), wanted }
+        // Unbounded: a pass must never wait for whoever writes annotations, and there is little news.
+        let (news, receiver) = mpsc::unbounded_channel();
+        Self { layers: RwLock::default(), wanted, started: Instant::now(), news, receiver: Mutex::new(Some(receiver)) }
     }
 
-    /// The plugin that answers for the step.
+    /// What becomes known of versions by their passes. For one listener: `None` when it was taken before.
+    pub(crate) fn news(&self) -> Option<mpsc::UnboundedReceiver<News>> {
+        self.receiver.lock().take()
+    }
+
+    /// Names of the steps that some pipeline has.
+    pub fn wanted(&self) -> &[String] {
+        &self.wanted
+    }
+
+    /// The version that answers for the step of every primary that no canary holds.
     pub fn active(&self, step: &str) -> Option<Arc<Active>> {
-        self.layers.read().get(step)?.values().next_back().cloned()
+        self.layers.read().active(step)
     }
 
-    /// The plugin that answers for each step.
-    pub fn all_active(&self) -> Vec<(String, Arc<Active>)> {
-        let layers = self.layers.read();
-        layers.iter().filter_map(|(step, slot)| Some((step.clone(), slot.values().next_back()?.clone()))).collect()
-    }
-
-    /// Who answers for the step of this primary.
-    pub fn choose(&self, step: &str, _uid: &str, _labels: &BTreeMap<String, String>) -> Option<Choice> {
-        Some(Choice { active: self.active(step)?, shadow: None })
+    /// Who answers for the step of this primary, and who is asked beside it.
+    pub fn choose(&self, step: &str, uid: &str, labels: &BTreeMap<String, String>) -> Option<Choice> {
+        self.layers.read().choose(step, uid, labels)
     }
 
     /// The version that came with the host, for a slot that falls back to it.
     pub fn embedded(&self, step: &str) -> Option<Arc<Active>> {
-        self.layers.read().get(step)?.get(&Source::Embedded).cloned()
+        self.layers.read().from(step, &Source::Embedded).and_then(|versions| versions.last().cloned())
     }
 
     /// The policies that are shown the plans of this step of this primary, in order.
-    pub fn policies(&self, _step: &str, _uid: &str, _labels: &BTreeMap<String, String>) -> Vec<Arc<Chained>> {
-        Vec::new()
+    pub fn policies(&self, step: &str, uid: &str, labels: &BTreeMap<String, String>) -> Vec<Arc<Chained>> {
+        self.layers.read().policies(step, uid, labels)
     }
 
-    /// Takes note of how a version fared. `plugin` is its digest.
-    pub fn judged(&self, _step: &str, _plugin: &stepwright_core::guest::Digest, _uid: &str, _judgement: &Judgement) {}
+    /// What whoever may be asked about the step looks at and writes: active, canary and shadow versions, policies, and the
+    /// embedded version in case of need.
+    pub fn observing(&self, step: &str) -> Vec<Arc<Watched>> {
+        self.layers.read().observing(step)
+    }
 
-    /// Takes a plugin up for every step that it implements and some pipeline has. Returns those steps.
-    ///
-    /// A plugin that did not come with the host may ask for no more than the version below it does.
-    pub fn put(&self, source: Source, guest: &Arc<dyn Guest>, settings: &str) -> Result<Vec<String>, Refused> {
-        let plugin = guest.manifest().name.clone();
-        let violations = guest.validate_settings(settings);
-        let violations = violations.map_err(|error| error.to_string()).and_then(|violations| {
-            if violations.is_empty() {
-                Ok(())
-            } else {
-                let texts: Vec<String> =
-                    violations.iter().map(|violation| format!("{}: {}", violation.field, violation.message)).collect();
-                Err(texts.join("; "))
+    /// Every kind that `observing` names for some step.
+    pub fn kinds(&self) -> Vec<TypeRef> {
+        self.layers.read().kinds()
+    }
+
+    /// Every version of every slot, step by step, the one that comes last above the others.
+    pub fn versions(&self) -> Vec<(String, Arc<Active>)> {
+        self.layers.read().versions()
+    }
+
+    /// Every policy version.
+    pub fn chain(&self) -> Vec<Arc<Chained>> {
+        self.layers.read().chain()
+    }
+
+    /// Takes note of how a version fared in a pass. What follows from it, a promotion or the way back to the version before,
+    /// takes effect at once. `plugin` is its digest.
+    pub fn judged(&self, step: &str, plugin: &Digest, _uid: &str, judgement: &Judgement) {
+        let Some(found) = self.layers.read().find(step, plugin) else { return };
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let (first, decision) = found.record.judged(now, judgement);
+        let tell = |news| {
+            // The listener ends only with the operator.
+            let _ = self.news.send(news);
+        };
+        if let Some(took) = first {
+            tell(News::FirstPass { source: found.source.clone(), digest: plugin.clone(), step: step.to_owned(), took });
+        }
+        if let Judgement::Differed(fields) = judgement {
+            let (plugin, digest) = (found.plugin, plugin.clone());
+            tell(News::Differed { step: step.to_owned(), plugin, digest, fields: *fields });
+        }
+        match decision {
+            Decision::Keep => {}
+            Decision::Promote => {
+                let steps = self.promote(&found.source, plugin);
+                tell(News::Promoted { source: found.source, digest: plugin.clone(), steps });
             }
-        });
-        if let Err(message) = violations {
-            return Err(Refused::Settings { plugin, message });
+            Decision::RollBack { reason, message } => {
+                let steps = self.layers.write().withdraw(&found.source, plugin);
+                tell(News::RolledBack { source: found.source, digest: plugin.clone(), steps, reason, message });
+            }
         }
-        let steps: Vec<&StepManifest> =
-            guest.manifest().steps.iter().filter(|step| self.wanted.contains(&step.name)).collect();
-        if steps.is_empty() {
-            return Err(Refused::NoStep { plugin, wanted: self.wanted.join(", ") });
-        }
+    }
+
+    /// Makes a version that was tried out answer for every primary. Returns the steps concerned.
+    pub(crate) fn promote(&self, source: &Source, plugin: &Digest) -> Vec<String> {
+        self.layers.write().change_mode(source, plugin, &Mode::Active)
+    }
+
+    /// Exchanges all that came from these sources, as one: all are taken up, or none. What a source had before and is not
+    /// among its new versions is given up. Returns the steps concerned.
+    pub fn install(&self, installations: Vec<Installation>) -> Result<Vec<String>, Refused> {
         let mut layers = self.layers.write();
-        if source != Source::Embedded {
-            for step in &steps {
-                // What lies directly below the new layer is the measure of what it may ask for.
-                let below = layers.get(&step.name).and_then(|slot| slot.range(..source.clone()).next_back());
-                let beyond = below.map(|(_, below)| Grants::asked_by(step).beyond(&below.grants)).unwrap_or_default();
-                if !beyond.is_empty() {
-                    return Err(Refused::AsksForMore { plugin, beyond: beyond.join(", ") });
-                }
+        let before = layers.clone();
+        let mut next = before.clone();
+        let mut steps = Vec::new();
+        for installation in &installations {
+            steps.extend(next.remove(&installation.source));
+        }
+        for Installation { source, versions } in installations {
+            for version in versions {
+                steps.extend(next.add(&before, &self.wanted, &source, version)?);
             }
         }
-        let mut names = Vec::new();
-        for step in steps {
-            let active = Arc::new(Active {
-                guest: guest.clone(),
-                step: step.clone(),
-                grants: Grants::asked_by(step),
-                settings: settings.to_owned(),
-                source: source.clone(),
-                role: Role::Active,
-                on_failure: OnFailure::default(),
-                identity: None,
-            });
-            layers.entry(step.name.clone()).or_default().insert(source.clone(), active);
-            names.push(step.name.clone());
-        }
-        Ok(names)
+        *layers = next;
+        steps.sort();
+        steps.dedup();
+        Ok(steps)
+    }
+
+    /// Whether a version could be installed, without doing so.
+    pub fn check(&self, source: &Source, version: Version) -> Result<Vec<String>, Refused> {
+        let before = self.layers.read().clone();
+        let mut next = before.clone();
+        next.remove(source);
+        next.add(&before, &self.wanted, source, version)
+    }
+
+    /// Takes a plugin up for every step that it implements and some pipeline has, beside what else came from the source: for
+    /// embedded plugins and those of a directory. Returns those steps; for a policy, the ones that it reviews.
+    ///
+    /// A plugin that did not come with the host may ask for no more than the one that did.
+    pub fn put(&self, source: Source, guest: &Arc<dyn Guest>, settings: &str) -> Result<Vec<String>, Refused> {
+        check_settings(guest.as_ref(), settings)?;
+        let version = Version::new(guest.clone(), settings.to_owned());
+        let mut layers = self.layers.write();
+        let mut next = layers.clone();
+        let steps = next.add(&layers, &self.wanted, &source, version)?;
+        *layers = next;
+        Ok(steps)
     }
 
     /// Gives up what came from a source; what lies below answers again. Returns the steps concerned.
     pub fn remove(&self, source: &Source) -> Vec<String> {
-        let mut layers = self.layers.write();
-        let mut names = Vec::new();
-        for (step, slot) in layers.iter_mut() {
-            if slot.remove(source).is_some() {
-                names.push(step.clone());
-            }
-        }
-        names
+        self.layers.write().remove(source)
     }
+}
 
-    /// Every kind that the active plugins observe or write.
-    pub fn kinds(&self) -> Vec<TypeRef> {
-        let layers = self.layers.read();
-        let mut kinds: Vec<TypeRef> = layers
-            .values()
-            .filter_map(|slot| slot.values().next_back())
-            .flat_map(|active| {
-                let observed = active.step.observes.iter().map(|observe| observe.type_ref());
-                observed.chain(active.step.writes.iter().cloned())
-            })
-            .collect();
-        kinds.sort();
-        kinds.dedup();
-        kinds
-    }
+/// Asks the plugin about its settings. Blocks.
+pub(crate) fn check_settings(guest: &dyn Guest, settings: &str) -> Result<(), Refused> {
+    let plugin = guest.manifest().name.clone();
+    let message = match guest.validate_settings(settings) {
+        Ok(violations) if violations.is_empty() => return Ok(()),
+        Ok(violations) => {
+            let texts: Vec<String> = violations.iter().map(|it| format!("{}: {}", it.field, it.message)).collect();
+            texts.join("; ")
+        }
+        Err(error) => error.to_string(),
+    };
+    Err(Refused::Settings { plugin, message })
 }

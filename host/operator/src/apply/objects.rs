@@ -1,0 +1,297 @@
+//! Objects: made, put right, amended, deleted. Whose they are decides whether a field may be taken from another manager.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use kube::ResourceExt;
+use kube::api::{DeleteParams, DynamicObject, Preconditions, PropagationPolicy};
+use serde_json::{Value, json};
+use stepwright_core::admit::{AdmittedObject, AdmittedPlan, prunable, stamped};
+use stepwright_core::compare::{difference, other_manager};
+use stepwright_core::object::{ObjectRef, TypeRef};
+use stepwright_core::secrets;
+use tracing::{debug, info, warn};
+
+use super::patch::{Write, api, patch, refused};
+use super::{Actor, Done, MANAGER, Primary, step_manager, whole};
+use crate::cache::owner_of;
+use crate::controller::Context;
+use crate::error::PassError;
+use crate::fight::Fight;
+use crate::system::Reader;
+
+/// Applies, amends and prunes. Calls are apart: they come after, with the objects in place.
+pub(crate) async fn objects(
+    context: &Context,
+    primary: &Primary,
+    actor: &Actor,
+    plan: &AdmittedPlan,
+    done: &mut Done,
+) -> Result<(), PassError> {
+    for object in plan.desired() {
+        desire(context, primary, actor, object, done).await?;
+    }
+    let manager = amend_manager(&actor.step, &primary.object);
+    let mut given_up = context.caches.amended(&manager);
+    for object in plan.amended() {
+        given_up.remove(&object.id);
+        amend(context, &primary.id, actor, &object.id, &object.body, &manager, done).await?;
+    }
+    for id in given_up {
+        amend(context, &primary.id, actor, &id, &json!({}), &manager, done).await?;
+    }
+    prune(context, primary, actor, plan, done).await
+}
+
+/// The field manager under which one primary's step amends the objects of others. Its own for each primary, since applying
+/// under one manager gives up what that manager set before.
+fn amend_manager(step: &str, primary: &DynamicObject) -> String {
+    let uid = primary.uid().unwrap_or_default();
+    format!("{MANAGER}/{step}/{}", uid.get(..8).unwrap_or(&uid))
+}
+
+/// Whether a live object was made by this step for this primary, so that its fields are the step's to put right.
+fn is_own(primary: &Primary, step: &str, object: &ObjectRef, live: &DynamicObject) -> Result<bool, PassError> {
+    let wanted = primary.owner(step);
+    let referred = || live.owner_references().iter().any(|it| it.uid == primary.uid());
+    match owner_of(live) {
+        Some(owner) if owner == wanted => Ok(true),
+        // Another step of the same primary has it still; that one gives it up first.
+        Some(owner)
+            if (&owner.kind, &owner.namespace, &owner.name) == (&wanted.kind, &wanted.namespace, &wanted.name) =>
+        {
+            Ok(false)
+        }
+        // The annotation was changed; the reference says whose it is.
+        _ if referred() => Ok(true),
+        None => Ok(false),
+        Some(owner) => {
+            let owner = format!("{} {}/{} (step {})", owner.kind, owner.namespace, owner.name, owner.step);
+            Err(PassError::OwnedByAnother { object: object.to_string(), owner })
+        }
+    }
+}
+
+async fn desire(
+    context: &Context,
+    primary: &Primary,
+    actor: &Actor,
+    object: &AdmittedObject,
+    done: &mut Done,
+) -> Result<(), PassError> {
+    let kind = TypeRef::from(&object.id);
+    let live = context.caches.get(&kind, primary.namespace(), &object.id.name);
+    let live_value = live.as_deref().map(whole);
+    let mut body = stamped(object, &primary.owner(&actor.step), &actor.plugin, primary.owner_reference());
+    if is_secret(&kind) {
+        body = filled(context, primary.namespace(), &object.id, body, live_value.as_ref())?;
+    }
+    let manager = step_manager(&actor.step);
+    // Without the plugin's mark: a swap that changes nothing wants nothing new.
+    let wanted = {
+        let mut plain = object.body.clone();
+        if let (Some(plain), Some(data)) = (plain.as_object_mut(), body.get("data").filter(|_| is_secret(&kind))) {
+            plain.insert("data".to_owned(), data.clone());
+        }
+        context.memory.digest_of(&plain)
+    };
+    let known = context.memory.applied(&primary.id, &object.id);
+    let changed = match &live_value {
+        None => Some("missing".to_owned()),
+        Some(live) => difference(&body, live, &manager, ""),
+    };
+    let Some(field) = changed else {
+        context.memory.set_applied(&primary.id, &object.id, wanted);
+        return Ok(());
+    };
+    let mut force = false;
+    let drift = known == Some(wanted);
+    if let Some(live) = &live {
+        if live.metadata.deletion_timestamp.is_some() {
+            // It is on its way out and cannot be changed any more; once it is gone it is made again.
+            debug!(object = %object.id, "waiting for the old object to go");
+            return Ok(());
+        }
+        force = is_own(primary, &actor.step, &object.id, live)?;
+        if drift
+            && force
+            && let Some(fight) = fight(context, &primary.id, &object.id, &kind, &field).await
+        {
+            let Fight { field, manager, pause } = fight;
+            let error = PassError::FieldFight { object: object.id.to_string(), field: field.clone(), manager, pause };
+            done.leave("apply", &object.id, Some(&field), error);
+            return Ok(());
+        }
+    }
+    if drift {
+        done.drift.push((object.id.clone(), field.clone()));
+    }
+    debug!(object = %object.id, %field, force, "applying");
+    let write = Write { kind: &kind, id: &object.id, manager: &manager, force, strict: true, status: false };
+    let written = patch(context, &primary.id, actor, write, body).await;
+    done.record("apply", &object.id, Some(&field), written.as_ref().err());
+    written?;
+    context.memory.set_applied(&primary.id, &object.id, wanted);
+    done.writes += 1;
+    Ok(())
+}
+
+/// Whether to leave an object alone because somebody else changes `field` each time that it is put back.
+async fn fight(
+    context: &Context,
+    primary: &ObjectRef,
+    object: &ObjectRef,
+    kind: &TypeRef,
+    field: &str,
+) -> Option<Fight> {
+    let now = Instant::now();
+    if let Some(fight) = context.fights.paused(primary, object, now) {
+        return Some(fight);
+    }
+    if context.fights.is_suspect(primary, object, field, now)
+        && let Some(manager) = other(context, object, kind, field).await
+    {
+        let fight = context.fights.pause(primary, object, field, manager, now);
+        warn!(%object, field = fight.field, manager = fight.manager, pause = ?fight.pause, "a field is fought over");
+        return Some(fight);
+    }
+    context.fights.put_back(primary, object, field, now);
+    None
+}
+
+/// Who else writes a field. The caches keep our own records of ownership only, so the API server is asked: in a fight, once.
+async fn other(context: &Context, object: &ObjectRef, kind: &TypeRef, field: &str) -> Option<String> {
+    let api = api(context, &context.client, kind, object.namespace.as_deref().unwrap_or_default()).ok()?;
+    match api.get_opt(&object.name).await {
+        Ok(live) => other_manager(&whole(&live?), field, MANAGER),
+        Err(error) => {
+            warn!(%object, error = &error as &dyn std::error::Error, "who writes a field could not be read");
+            None
+        }
+    }
+}
+
+fn is_secret(kind: &TypeRef) -> bool {
+    kind.kind == "Secret" && kind.api_version == "v1"
+}
+
+/// A Secret as it is sent: plain values encoded, generated ones made or kept, referenced ones looked up.
+fn filled(
+    context: &Context,
+    namespace: &str,
+    id: &ObjectRef,
+    body: Value,
+    live: Option<&Value>,
+) -> Result<Value, PassError> {
+    secrets::secret_data(
+        body,
+        live.and_then(|live| live.get("data")),
+        &mut |reference: &secrets::SecretKeyRef| context.secret_value(namespace, &reference.name, &reference.key),
+        &mut |generate| context.random_secret(generate),
+    )
+    .map_err(|error| PassError::Secret { object: id.to_string(), message: error.to_string() })
+}
+
+async fn amend(
+    context: &Context,
+    by: &ObjectRef,
+    actor: &Actor,
+    id: &ObjectRef,
+    body: &Value,
+    manager: &str,
+    done: &mut Done,
+) -> Result<(), PassError> {
+    let kind = TypeRef::from(id);
+    let namespace = id.namespace.as_deref().unwrap_or_default();
+    let Some(live) = context.caches.get(&kind, namespace, &id.name) else { return Ok(()) };
+    if live.metadata.deletion_timestamp.is_some() {
+        return Ok(());
+    }
+    let live_value = whole(&live);
+    let mut body =
+        if is_secret(&kind) { filled(context, namespace, id, body.clone(), Some(&live_value))? } else { body.clone() };
+    let Some(field) = difference(&body, &live_value, manager, "") else { return Ok(()) };
+    if let (Some(fields), Some(uid)) = (body.as_object_mut(), live.uid()) {
+        // With the uid the API server refuses to make the object if it is gone by now.
+        let metadata = fields.entry("metadata").or_insert_with(|| json!({}));
+        if let Some(metadata) = metadata.as_object_mut() {
+            metadata.insert("uid".to_owned(), Value::String(uid));
+        }
+    }
+    let write = Write { kind: &kind, id, manager, force: false, strict: true, status: false };
+    match patch(context, by, actor, write, body).await {
+        Err(PassError::Api { source, .. }) if is_gone(&source) => Ok(()),
+        // What is amended is somebody else's by definition; what else the plan holds does not depend on it.
+        Err(error @ PassError::FieldConflict { .. }) => {
+            done.leave("amend", id, Some(&field), error);
+            Ok(())
+        }
+        written => {
+            done.record("amend", id, Some(&field), written.as_ref().err());
+            written?;
+            done.writes += 1;
+            Ok(())
+        }
+    }
+}
+
+fn is_gone(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 404 || status.code == 409)
+}
+
+async fn prune(
+    context: &Context,
+    primary: &Primary,
+    actor: &Actor,
+    plan: &AdmittedPlan,
+    done: &mut Done,
+) -> Result<(), PassError> {
+    let owned = context.caches.owned(&primary.id.kind, primary.namespace(), &primary.id.name);
+    for id in prunable(&owned, &actor.step, plan.desired()) {
+        let kind = TypeRef::from(&id);
+        let namespace = id.namespace.clone().unwrap_or_default();
+        let Some(live) = context.caches.get(&kind, &namespace, &id.name) else { continue };
+        if live.metadata.deletion_timestamp.is_none() && is_prunable(primary, &live) {
+            delete(context, actor, &kind, &id, &live, done).await?;
+            context.memory.forget_applied(&primary.id, &id);
+        }
+    }
+    Ok(())
+}
+
+/// An object whose annotation was copied from another is not ours to delete: the owner reference must agree.
+fn is_prunable(primary: &Primary, live: &Arc<DynamicObject>) -> bool {
+    let references = live.owner_references();
+    references.is_empty() || references.iter().any(|it| it.uid == primary.uid())
+}
+
+async fn delete(
+    context: &Context,
+    actor: &Actor,
+    kind: &TypeRef,
+    id: &ObjectRef,
+    live: &DynamicObject,
+    done: &mut Done,
+) -> Result<(), PassError> {
+    context.check_leader()?;
+    let api = api(context, &actor.client, kind, id.namespace.as_deref().unwrap_or_default())?;
+    let parameters = DeleteParams {
+        preconditions: Some(Preconditions { uid: live.uid(), resource_version: None }),
+        propagation_policy: Some(PropagationPolicy::Background),
+        ..DeleteParams::default()
+    };
+    info!(object = %id, step = actor.step, "deleting what is no longer wanted");
+    match api.delete(&id.name, &parameters).await {
+        Ok(_) => {
+            done.record("delete", id, None, None);
+            done.writes += 1;
+            Ok(())
+        }
+        Err(error) if is_gone(&error) => Ok(()),
+        Err(error) => {
+            let error = refused(context, actor, "delete", kind, id, error);
+            done.record("delete", id, None, Some(&error));
+            Err(error)
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The primary itself: defaults in its spec, its status, its finalizers.
+
+use std::collections::BTreeSet;
+
+use kube::ResourceExt;
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+use stepwright_core::admit::AdmittedPlan;
+use stepwright_core::compare::difference;
+
+use super::patch::{Write, api, patch};
+use super::{Actor, Done, MANAGER, Primary, step_manager};
+use crate::controller::Context;
+use crate::error::PassError;
+
+/// Fields of the primary's spec that a step fills in. Returns the primary as it is then.
+pub(crate) async fn defaults(
+    context: &Context,
+    primary: Primary,
+    actor: &Actor,
+    plan: &AdmittedPlan,
+    done: &mut Done,
+) -> Result<Primary, PassError> {
+    let Some(defaults) = plan.defaults() else { return Ok(primary) };
+    let (body, manager) = (json!({"spec": defaults}), step_manager(&actor.step));
+    let Some(field) = difference(&body, &primary.value, &manager, "") else { return Ok(primary) };
+    // Never forced: what the user says in the meantime is the user's.
+    let write =
+        Write { kind: &primary.kind, id: &primary.id, manager: &manager, force: false, strict: false, status: false };
+    let written = patch(context, &primary.id, actor, write, body).await;
+    done.record("defaults", &primary.id, Some(&field), written.as_ref().err());
+    let written = written?;
+    done.writes += 1;
+    Ok(Primary::new(primary.kind, written))
+}
+
+/// Applies fields of the primary's status under a manager, as the operator. Returns the primary as it is then, and the first
+/// field that was changed.
+pub(crate) async fn status(
+    context: &Context,
+    primary: Primary,
+    manager: &str,
+    status: &Value,
+    done: &mut Done,
+) -> Result<Primary, PassError> {
+    let body = json!({"status": status});
+    let Some(field) = difference(&body, &primary.value, manager, "status") else { return Ok(primary) };
+    let actor = Actor::host(context);
+    let write = Write { kind: &primary.kind, id: &primary.id, manager, force: true, strict: false, status: true };
+    let written = patch(context, &primary.id, &actor, write, body).await;
+    done.record("status", &primary.id, Some(&field), written.as_ref().err());
+    let written = written?;
+    done.writes += 1;
+    Ok(Primary::new(primary.kind, written))
+}
+
+/// Puts the finalizer on, or takes it off.
+pub(crate) async fn finalizer(
+    context: &Context,
+    primary: Primary,
+    finalizer: &str,
+    on: bool,
+) -> Result<Primary, PassError> {
+    let now: BTreeSet<&str> = primary.object.finalizers().iter().map(String::as_str).collect();
+    if now.contains(finalizer) == on {
+        return Ok(primary);
+    }
+    let wanted: Vec<&str> = if on {
+        now.iter().copied().chain([finalizer]).collect()
+    } else {
+        now.iter().copied().filter(|it| *it != finalizer).collect()
+    };
+    context.check_leader()?;
+    // The resource version makes this a compare-and-swap: somebody else's finalizer is never lost.
+    let body = json!({"metadata": {"finalizers": wanted, "resourceVersion": primary.object.resource_version()}});
+    let api = api(context, &context.client, &primary.kind, primary.namespace())?;
+    let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+    let written = api.patch(&primary.id.name, &parameters, &Patch::Merge(&body)).await;
+    let written = match written {
+        Ok(written) => written,
+        Err(kube::Error::Api(status)) if !on && status.code == 404 => return Ok(primary),
+        Err(source) => {
+            return Err(PassError::Api {
+                verb: "change the finalizers of",
+                object: primary.id.to_string(),
+                source: Box::new(source),
+            });
+        }
+    };
+    let written = context.caches.wrote(&primary.kind, written, &primary.id);
+    Ok(Primary::new(primary.kind, written))
+}

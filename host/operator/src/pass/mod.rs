@@ -1,0 +1,216 @@
+//! One pass over one primary: choose, observe, ask, review, admit, apply, report, step by step. The list of a reconcile's
+//! stages.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use stepwright_core::object::TypeRef;
+use stepwright_core::pipeline::Pipeline;
+use stepwright_core::plan::{Progress, Violation, Wait};
+
+use crate::apply::{self, Primary};
+use crate::controller::Context;
+use crate::error::PassError;
+use crate::memory::Stopped;
+use crate::report;
+use crate::slots::{Chained, Choice};
+use crate::system::Reader;
+
+mod ask;
+mod instead;
+mod record;
+mod review;
+mod shadow;
+mod turn;
+
+pub(crate) use ask::Purity;
+use record::Log;
+use turn::{Ended, Turn};
+
+/// A pass that wrote something is followed by another after this long: the floor against busy loops.
+const AFTER_WRITES: Duration = Duration::from_millis(50);
+
+/// When to look again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    AwaitChange,
+    After(Duration),
+}
+
+/// How the steps of a pass ended.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    /// The first step that is not done, and why.
+    pub waiting: Option<(String, Wait)>,
+    /// Rules that the spec breaks, with the step that says so.
+    pub invalid: Option<(String, Vec<Violation>)>,
+    /// The step whose plan a policy stopped, and why.
+    pub stopped: Option<(String, Stopped)>,
+    /// What went wrong without ending the pass: the first of it. The pass is tried again with back-off.
+    pub failed: Option<PassError>,
+    /// A step that failed is not in the way of its primary's end: its slot says so.
+    pub skipped: bool,
+    /// What steps noted.
+    pub notes: Vec<(String, String)>,
+    pub writes: u32,
+    pub again_in: Option<Duration>,
+}
+
+impl Outcome {
+    fn again_in(&mut self, after: Duration) {
+        self.again_in = Some(self.again_in.map_or(after, |it| it.min(after)));
+    }
+
+    fn is_through(&self) -> bool {
+        let failed = self.failed.is_some() && !self.skipped;
+        self.waiting.is_none() && self.invalid.is_none() && self.stopped.is_none() && !failed
+    }
+}
+
+/// Who is asked about one step in this pass. Chosen once for all steps, so that no pass mixes two states of the slots.
+struct Asked {
+    step: String,
+    choice: Choice,
+    chain: Vec<Arc<Chained>>,
+}
+
+/// Runs the pipeline over the primary of this name; nothing to do when it is gone.
+pub(crate) async fn pass(
+    context: &Arc<Context>,
+    pipeline: &Pipeline,
+    namespace: &str,
+    name: &str,
+) -> Result<Next, PassError> {
+    let kind = pipeline.type_ref();
+    context.check_leader()?;
+    context.check_synced(pipeline)?;
+    let Some(object) = context.caches.get(&kind, namespace, name) else { return Ok(Next::AwaitChange) };
+    let primary = Primary::new(kind, object);
+    let mut log = Log::begin(context);
+    let id = primary.id.clone();
+    let about = (primary.uid().to_owned(), primary.object.metadata.generation.unwrap_or_default());
+    let result = over(context, pipeline, primary, &mut log).await;
+    log.end(context, id, about, &result);
+    result
+}
+
+async fn over(
+    context: &Arc<Context>,
+    pipeline: &Pipeline,
+    mut primary: Primary,
+    log: &mut Log,
+) -> Result<Next, PassError> {
+    if let Some(finalizer) = &pipeline.finalizer {
+        let ours = primary.object.metadata.finalizers.iter().flatten().any(|it| it == finalizer);
+        if primary.deleting() && !ours {
+            return Ok(Next::AwaitChange);
+        }
+        if !primary.deleting() {
+            primary = apply::finalizer(context, primary, finalizer, true).await?;
+        }
+    } else if primary.deleting() {
+        return Ok(Next::AwaitChange);
+    }
+
+    let mut outcome = Outcome::default();
+    let result = steps(context, pipeline, &mut primary, &mut outcome, log).await;
+    if let Err(error) = result {
+        if !error.is_quiet() {
+            report::failed(context, primary, &error).await;
+        }
+        return Err(error);
+    }
+
+    // A step that cannot even read the spec has not said that nothing is left to undo.
+    if primary.deleting() && outcome.is_through() {
+        if let Some(finalizer) = &pipeline.finalizer {
+            let gone = primary.object.clone();
+            apply::finalizer(context, primary, finalizer, false).await?;
+            context.released(&gone);
+        }
+        return Ok(Next::AwaitChange);
+    }
+    if let Some(error) = outcome.failed {
+        report::failed(context, primary, &error).await;
+        return Err(error);
+    }
+    let again_in = outcome.again_in;
+    let mut writes = outcome.writes;
+    report::passed(context, pipeline, primary, &outcome, &mut writes).await?;
+    if writes > 0 {
+        return Ok(Next::After(AFTER_WRITES));
+    }
+    Ok(again_in.map_or(Next::AwaitChange, Next::After))
+}
+
+/// Who is asked, for every step; their caches must be filled.
+fn choose(context: &Context, pipeline: &Pipeline, primary: &Primary) -> Result<Vec<Asked>, PassError> {
+    let labels = primary.object.metadata.labels.clone().unwrap_or_default();
+    let mut kinds: Vec<TypeRef> = Vec::new();
+    let mut all = Vec::new();
+    for step in &pipeline.steps {
+        let choice = context.slots.choose(step, primary.uid(), &labels);
+        let choice = choice.ok_or_else(|| PassError::NoPlugin { step: step.clone() })?;
+        let chain = context.slots.policies(step, primary.uid(), &labels);
+        for active in [Some(&choice.active), choice.shadow.as_ref()].into_iter().flatten() {
+            kinds.extend(active.step.observes.iter().map(|it| it.type_ref()));
+            kinds.extend(active.step.writes.iter().cloned());
+        }
+        kinds.extend(chain.iter().flat_map(|it| it.policy.observes.iter().map(|it| it.type_ref())));
+        all.push(Asked { step: step.clone(), choice, chain });
+    }
+    context.check_filled(kinds)?;
+    Ok(all)
+}
+
+async fn steps(
+    context: &Arc<Context>,
+    pipeline: &Pipeline,
+    primary: &mut Primary,
+    outcome: &mut Outcome,
+    log: &mut Log,
+) -> Result<(), PassError> {
+    let system = context.system.locate(&primary.object, context.caches.as_ref());
+    for Asked { step, choice, chain } in &choose(context, pipeline, primary)? {
+        let turn = Turn { context, step, chain, system: system.as_ref() };
+        let ended = match turn.run(&choice.active, choice.shadow.as_ref(), primary, outcome, log).await {
+            Ok(ended) => ended,
+            Err(error) => instead::of(&turn, &choice.active, error, primary, outcome, log).await?,
+        };
+        match ended {
+            Ended::Skipped => {}
+            Ended::Invalid(violations) => {
+                outcome.invalid = Some((step.clone(), violations));
+                return Ok(());
+            }
+            Ended::Stopped(stopped) => {
+                if let Some(until) = stopped.until {
+                    // Until then, what there is stays as it is.
+                    instead::keep_up(&turn, primary, outcome, log).await?;
+                    outcome.again_in(until.saturating_duration_since(Instant::now()));
+                }
+                outcome.stopped = Some((step.clone(), stopped));
+                return Ok(());
+            }
+            Ended::Blocked => return Ok(()),
+            Ended::Planned(plan) => {
+                if let Some(notes) = plan.notes() {
+                    outcome.notes.push((step.clone(), notes.to_owned()));
+                }
+                let (wait, blocked) = match plan.progress() {
+                    Progress::Done => continue,
+                    Progress::Waiting(wait) => (wait, false),
+                    Progress::Blocked(wait) => (wait, true),
+                };
+                if let Some(again_in) = wait.again_in {
+                    outcome.again_in(again_in);
+                }
+                outcome.waiting.get_or_insert_with(|| (step.clone(), wait.clone()));
+                if blocked {
+                    return Ok(());
+                }
+            }
+        }
+    }
+    Ok(())
+}
