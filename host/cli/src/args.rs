@@ -6,6 +6,11 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use stepwright_operator::local_api;
 
+use crate::explain::ExplainArgs;
+use crate::journal::JournalCommand;
+use crate::plugins_remote::RemoteCommand;
+use crate::replay::ReplayArgs;
+
 /// A Kubernetes operator whose reconcile steps are WebAssembly components.
 #[derive(Debug, Parser)]
 #[command(name = "stepwright", version, about, long_about = None)]
@@ -23,11 +28,35 @@ pub(crate) enum Command {
         /// A component for wasm32-wasip2.
         component: PathBuf,
     },
+    /// Tell what the last passes over an object saw, planned and did, or who decided one of its fields.
+    Explain(Box<ExplainArgs>),
+    /// Work with what the operator has recorded.
+    #[command(subcommand)]
+    Journal(JournalCommand),
+    /// Ask a component what was asked of another one, and compare the answers. Exit code 0: the same, 1: not, 2: unknown.
+    Replay(ReplayArgs),
+    /// Work with plugins.
+    #[command(subcommand)]
+    Plugins(PluginsCommand),
     /// Print the Role that the operator needs for its embedded plugins and pipelines, as YAML.
     Rbac,
     /// Print this reference as Markdown.
     #[command(hide = true)]
     Docs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PluginsCommand {
+    /// Write what a component says of itself into it, so that it can be read without running it.
+    Pack {
+        /// A component for wasm32-wasip2.
+        file: PathBuf,
+        /// Where to write. Default: over the file.
+        #[arg(short, long)]
+        output: Option<PathBuf>,
+    },
+    #[command(flatten)]
+    Remote(RemoteCommand),
 }
 
 #[derive(Debug, Parser)]

@@ -12,6 +12,7 @@ use crate::config::EngineConfig;
 use crate::contract::{self, World};
 use crate::manifest;
 use crate::plugin::LoadedPlugin;
+use crate::section::{self, Section};
 use crate::state::HostState;
 use crate::ticker::Ticker;
 use crate::wasi;
@@ -63,8 +64,28 @@ impl Engine {
     #[tracing::instrument(name = "guest.load", level = "debug", skip_all, fields(size = bytes.len()))]
     pub fn load(&self, bytes: &[u8]) -> Result<LoadedPlugin, GuestError> {
         let digest = Digest::of(bytes);
-        let incompatible = |message: String| GuestError::Incompatible { plugin: digest.short().to_owned(), message };
+        let Linked { world, draws, pre } = self.link(&digest, bytes)?;
+        let text = self.ask_what_it_is(&digest, &pre)?;
+        let manifest = manifest::read(&text, world, &self.shared.config.ceiling)
+            .map_err(|unfit| GuestError::Garbled { plugin: digest.short().to_owned(), message: unfit.to_string() })?;
+        tracing::debug!(plugin = manifest.name, version = manifest.version, %world, digest = digest.short(), "loaded");
+        Ok(LoadedPlugin::new(Arc::clone(&self.shared), digest, manifest, pre, draws))
+    }
 
+    /// Asks a component what it is, and returns it with the answer in its section `stepwright:manifest`.
+    pub fn pack(&self, bytes: &[u8]) -> Result<Vec<u8>, GuestError> {
+        let digest = Digest::of(bytes);
+        let garbled = |message| GuestError::Garbled { plugin: digest.short().to_owned(), message };
+        let Linked { world, pre, .. } = self.link(&digest, bytes)?;
+        let text = self.ask_what_it_is(&digest, &pre)?;
+        manifest::read(&text, world, &self.shared.config.ceiling).map_err(|unfit| garbled(unfit.to_string()))?;
+        let manifest = serde_json::from_str(&text).map_err(|error| garbled(error.to_string()))?;
+        let section = Section { contract: contract::CONTRACT.to_owned(), world, manifest };
+        section::write(bytes, &section).map_err(|error| garbled(error.to_string()))
+    }
+
+    fn link(&self, digest: &Digest, bytes: &[u8]) -> Result<Linked, GuestError> {
+        let incompatible = |message: String| GuestError::Incompatible { plugin: digest.short().to_owned(), message };
         let component = Component::new(&self.shared.engine, bytes)
             .map_err(|error| incompatible(format!("it is no component that can be compiled: {error:#}")))?;
         let ty = component.component_type();
@@ -73,22 +94,27 @@ impl Engine {
         let world =
             contract::world(imports.iter().copied(), exports).map_err(|misfit| incompatible(misfit.to_string()))?;
         let draws = imports.iter().any(|name| name.starts_with("wasi:random/"));
-
         let pre = self
             .shared
             .linker
             .instantiate_pre(&component)
             .and_then(|pre| Pre::new(world, pre))
             .map_err(|error| incompatible(format!("{error:#}")))?;
-
-        let ceiling = &self.shared.config.ceiling;
-        let loading = Loading { shared: &self.shared, pre: &pre, name: digest.short() };
-        let text = loading.describe(&limits_while_loading(ceiling))?;
-        let manifest = manifest::read(&text, world, ceiling)
-            .map_err(|unfit| GuestError::Garbled { plugin: digest.short().to_owned(), message: unfit.to_string() })?;
-        tracing::debug!(plugin = manifest.name, version = manifest.version, %world, digest = digest.short(), "loaded");
-        Ok(LoadedPlugin::new(Arc::clone(&self.shared), digest, manifest, pre, draws))
+        Ok(Linked { world, draws, pre })
     }
+
+    fn ask_what_it_is(&self, digest: &Digest, pre: &Pre) -> Result<String, GuestError> {
+        let loading = Loading { shared: &self.shared, pre, name: digest.short() };
+        loading.describe(&limits_while_loading(&self.shared.config.ceiling))
+    }
+}
+
+/// Compiled, but not yet asked anything.
+struct Linked {
+    world: World,
+    /// It imports randomness.
+    draws: bool,
+    pre: Pre,
 }
 
 fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<HostState>> {

@@ -19,6 +19,7 @@ mod lines;
 mod manifest;
 mod plugin;
 pub mod policy;
+pub mod section;
 mod state;
 mod ticker;
 mod time;
