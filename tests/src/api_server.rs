@@ -22,6 +22,8 @@ use stepwright_operator::journal::Journal;
 use stepwright_operator::lease::{self, Leadership};
 use stepwright_operator::metrics::Metrics;
 use stepwright_operator::plugin_maps::Loader;
+use stepwright_operator::plugins::PluginSettings;
+use stepwright_operator::plugins::board::{Board, PluginsView};
 use stepwright_operator::slots::{Slots, Source};
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
@@ -80,6 +82,8 @@ pub struct Running {
     pub namespace: String,
     pub metrics: Arc<Metrics>,
     pub journal: Arc<Journal>,
+    pub slots: Arc<Slots>,
+    board: Arc<Board>,
     pub table: Arc<Table>,
     stop: CancellationToken,
     task: Option<tokio::task::JoinHandle<anyhow::Result<()>>>,
@@ -139,6 +143,19 @@ pub async fn operator_led(
     loader: Loader,
     leadership: Leadership,
 ) -> Running {
+    operator_set(client, namespace, steps, plugins, loader, leadership, PluginSettings::default()).await
+}
+
+/// The same, with these settings for plugins from ConfigMaps.
+pub async fn operator_set(
+    client: Client,
+    namespace: String,
+    steps: &[&str],
+    plugins: Vec<Arc<dyn Guest>>,
+    loader: Loader,
+    leadership: Leadership,
+    settings: PluginSettings,
+) -> Running {
     let stop = CancellationToken::new();
     let slots = Arc::new(Slots::new(steps.iter().map(|step| (*step).to_owned()).collect()));
     for plugin in &plugins {
@@ -146,6 +163,7 @@ pub async fn operator_led(
     }
     let (caches, changes) = Caches::new(client.clone(), vec![namespace.clone()], stop.clone());
     let table = Arc::new(Table::default());
+    let board = settings.board.clone();
     let metrics = Arc::new(Metrics::default());
     let journal = Arc::new(Journal::default());
     let operator = Operator {
@@ -153,7 +171,7 @@ pub async fn operator_led(
         pipelines: vec![pipeline(steps)],
         caches,
         changes,
-        slots,
+        slots: slots.clone(),
         system: table.clone(),
         fingerprinter: Arc::new(Fingerprinter::new([7; 32])),
         metrics: metrics.clone(),
@@ -162,14 +180,20 @@ pub async fn operator_led(
         namespace: namespace.clone(),
         identity: "test".to_owned(),
         loader,
+        plugins: settings,
         purity_every: 0,
         ready: Arc::new(AtomicBool::new(false)),
     };
     let task = tokio::spawn(operator.run(stop.clone()));
-    Running { client, namespace, metrics, journal, table, stop, task: Some(task) }
+    Running { client, namespace, metrics, journal, slots, board, table, stop, task: Some(task) }
 }
 
 impl Running {
+    /// What the operator knows of its plugins.
+    pub fn plugins(&self) -> PluginsView {
+        self.board.view(&self.slots)
+    }
+
     pub fn things(&self) -> Api<DynamicObject> {
         Api::namespaced_with(self.client.clone(), &self.namespace, &thing())
     }
