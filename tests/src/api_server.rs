@@ -80,6 +80,7 @@ pub struct Running {
     pub namespace: String,
     pub metrics: Arc<Metrics>,
     pub journal: Arc<Journal>,
+    pub slots: Arc<Slots>,
     pub table: Arc<Table>,
     stop: CancellationToken,
     task: Option<tokio::task::JoinHandle<anyhow::Result<()>>>,
@@ -119,6 +120,14 @@ pub async fn operator(steps: &[&str], plugins: Vec<Arc<dyn Guest>>) -> Running {
     operator_in(client, namespace, steps, plugins, Arc::new(|_: &[u8]| unreachable!("no loader"))).await
 }
 
+/// The same, and one in so many questions is asked twice.
+pub async fn operator_purist(steps: &[&str], plugins: Vec<Arc<dyn Guest>>, purity_every: u64) -> Running {
+    let client = client().await;
+    let namespace = namespace(&client).await;
+    let loader = Arc::new(|_: &[u8]| unreachable!("no loader"));
+    operator_as(client, namespace, steps, plugins, loader, lease::alone(), purity_every).await
+}
+
 /// Starts an operator with these plugins, and this way to load more from ConfigMaps.
 pub async fn operator_in(
     client: Client,
@@ -139,6 +148,18 @@ pub async fn operator_led(
     loader: Loader,
     leadership: Leadership,
 ) -> Running {
+    operator_as(client, namespace, steps, plugins, loader, leadership, 0).await
+}
+
+async fn operator_as(
+    client: Client,
+    namespace: String,
+    steps: &[&str],
+    plugins: Vec<Arc<dyn Guest>>,
+    loader: Loader,
+    leadership: Leadership,
+    purity_every: u64,
+) -> Running {
     let stop = CancellationToken::new();
     let slots = Arc::new(Slots::new(steps.iter().map(|step| (*step).to_owned()).collect()));
     for plugin in &plugins {
@@ -153,7 +174,7 @@ pub async fn operator_led(
         pipelines: vec![pipeline(steps)],
         caches,
         changes,
-        slots,
+        slots: slots.clone(),
         system: table.clone(),
         fingerprinter: Arc::new(Fingerprinter::new([7; 32])),
         metrics: metrics.clone(),
@@ -162,11 +183,11 @@ pub async fn operator_led(
         namespace: namespace.clone(),
         identity: "test".to_owned(),
         loader,
-        purity_every: 0,
+        purity_every,
         ready: Arc::new(AtomicBool::new(false)),
     };
     let task = tokio::spawn(operator.run(stop.clone()));
-    Running { client, namespace, metrics, journal, table, stop, task: Some(task) }
+    Running { client, namespace, metrics, journal, slots, table, stop, task: Some(task) }
 }
 
 impl Running {
