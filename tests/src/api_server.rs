@@ -123,6 +123,14 @@ pub async fn operator(steps: &[&str], plugins: Vec<Arc<dyn Guest>>) -> Running {
     operator_in(client, namespace, steps, plugins, Arc::new(|_: &[u8]| unreachable!("no loader"))).await
 }
 
+/// The same, and one in so many questions is asked twice.
+pub async fn operator_purist(steps: &[&str], plugins: Vec<Arc<dyn Guest>>, purity_every: u64) -> Running {
+    let client = client().await;
+    let namespace = namespace(&client).await;
+    let loader = Arc::new(|_: &[u8]| unreachable!("no loader"));
+    operator_with(client, namespace, steps, plugins, loader, lease::alone(), PluginSettings::default(), purity_every).await
+}
+
 /// Starts an operator with these plugins, and this way to load more from ConfigMaps.
 pub async fn operator_in(
     client: Client,
@@ -156,6 +164,20 @@ pub async fn operator_set(
     leadership: Leadership,
     settings: PluginSettings,
 ) -> Running {
+    operator_with(client, namespace, steps, plugins, loader, leadership, settings, 0).await
+}
+
+#[allow(clippy::too_many_arguments, reason = "what an operator is made of, once")]
+async fn operator_with(
+    client: Client,
+    namespace: String,
+    steps: &[&str],
+    plugins: Vec<Arc<dyn Guest>>,
+    loader: Loader,
+    leadership: Leadership,
+    settings: PluginSettings,
+    purity_every: u64,
+) -> Running {
     let stop = CancellationToken::new();
     let slots = Arc::new(Slots::new(steps.iter().map(|step| (*step).to_owned()).collect()));
     for plugin in &plugins {
@@ -181,7 +203,7 @@ pub async fn operator_set(
         identity: "test".to_owned(),
         loader,
         plugins: settings,
-        purity_every: 0,
+        purity_every,
         ready: Arc::new(AtomicBool::new(false)),
     };
     let task = tokio::spawn(operator.run(stop.clone()));
