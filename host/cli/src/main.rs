@@ -1,7 +1,9 @@
 //! The binary `stepwright`: arguments in, exit code out. The work is in the crates it puts together.
 
 mod args;
+mod compile;
 mod explain;
+mod installation;
 mod journal;
 mod pack;
 mod plugins;
@@ -22,6 +24,7 @@ use crate::args::{Args, Command, PluginsCommand};
 
 fn main() -> anyhow::Result<ExitCode> {
     match arguments().command {
+        Command::Compile { memory_mib, seconds, fuel } => return Ok(compile::child(memory_mib, seconds, fuel)),
         Command::Run(args) => run::run(*args),
         Command::Inspect { component } => plugins::inspect(&component),
         Command::Explain(args) => explain::run(*args),

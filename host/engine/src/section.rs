@@ -4,25 +4,23 @@
 //! itself, so it is the same for every language. Whether it is true is checked elsewhere.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::value::RawValue;
 use stepwright_core::world::World;
 use wasmparser::{Chunk, Parser, Payload};
 
 /// The section's name.
 pub const NAME: &str = "stepwright:manifest";
 
-/// Bytes of the header that every component begins with.
-const HEADER: usize = 8;
-
 /// What the section holds.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Section {
+pub(crate) struct Section<'a> {
     /// The version of `stepwright:plugin` that the component was built for.
-    pub(crate) contract: String,
+    pub(crate) contract: &'a str,
     pub(crate) world: World,
-    /// What `describe` returns.
-    pub(crate) manifest: Value,
+    /// What `describe` returns, as it is: a field that stands there twice must not get lost on the way.
+    #[serde(borrow)]
+    pub(crate) manifest: &'a RawValue,
 }
 
 /// These bytes without any section of that name. What cannot be parsed is passed on as it is, for others to refuse.
@@ -54,10 +52,9 @@ pub fn strip(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// These bytes with exactly one section of that name, at the end.
-pub(crate) fn write(bytes: &[u8], section: &Section) -> Result<Vec<u8>, serde_json::Error> {
+pub(crate) fn write(bytes: &[u8], section: &Section<'_>) -> Result<Vec<u8>, serde_json::Error> {
     let data = serde_json::to_vec(section)?;
     let mut packed = strip(bytes);
-    debug_assert!(packed.len() >= HEADER, "what was described is a component");
     // A custom section is: its id, its size, and in it a name with its length, and the data.
     let mut content = Vec::with_capacity(data.len().saturating_add(32));
     leb128(&mut content, NAME.len());
@@ -89,17 +86,15 @@ mod tests {
     /// A component of nothing but two custom sections.
     const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0\x00\x03\x01ab\x00\x03\x01cd";
 
-    fn section() -> Section {
-        Section { contract: "0.1.0".into(), world: World::Step, manifest: "x".repeat(1000).into() }
-    }
-
     #[test]
     fn what_was_written_can_be_taken_away_again() {
-        let packed = write(EMPTY, &section()).unwrap();
+        let manifest = RawValue::from_string(format!("{:?}", "x".repeat(1000))).unwrap();
+        let section = Section { contract: "0.1.0", world: World::Step, manifest: &manifest };
+        let packed = write(EMPTY, &section).unwrap();
         assert!(packed.len() > EMPTY.len() + 1000);
         assert_eq!(strip(&packed), EMPTY);
         // Packing twice is packing once.
-        assert_eq!(write(&packed, &section()).unwrap(), packed);
+        assert_eq!(write(&packed, &section).unwrap(), packed);
         let mut many = packed.clone();
         many.extend_from_slice(packed.get(EMPTY.len()..).unwrap());
         assert_eq!(strip(&many), EMPTY);
