@@ -128,7 +128,8 @@ pub async fn operator_purist(steps: &[&str], plugins: Vec<Arc<dyn Guest>>, purit
     let client = client().await;
     let namespace = namespace(&client).await;
     let loader = Arc::new(|_: &[u8]| unreachable!("no loader"));
-    operator_with(client, namespace, steps, plugins, loader, lease::alone(), PluginSettings::default(), purity_every).await
+    operator_with(client, namespace, steps, plugins, loader, lease::alone(), PluginSettings::default(), purity_every)
+        .await
 }
 
 /// Starts an operator with these plugins, and this way to load more from ConfigMaps.
