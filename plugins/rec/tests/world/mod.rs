@@ -20,6 +20,8 @@ pub(crate) struct World {
     pub(crate) pods: Vec<(String, Option<String>, Value)>,
     /// Ordinal and time of creation.
     pub(crate) claims: Vec<(u32, String)>,
+    /// Claims as a whole, for those that look at sizes.
+    pub(crate) sized_claims: Vec<Value>,
     pub(crate) statefulset: Option<Value>,
     pub(crate) secrets: Vec<Value>,
     pub(crate) rivals: Vec<Value>,
@@ -37,6 +39,7 @@ impl Default for World {
             deleting: false,
             pods: Vec::new(),
             claims: Vec::new(),
+            sized_claims: Vec::new(),
             statefulset: None,
             secrets: Vec::new(),
             rivals: Vec::new(),
@@ -180,6 +183,7 @@ impl World {
             given = given.object("claims", &claim);
         }
         let sets = [
+            ("claims", self.sized_claims.as_slice()),
             ("statefulsets", self.statefulset.as_slice()),
             ("secrets", &self.secrets),
             ("rivals", &self.rivals),
