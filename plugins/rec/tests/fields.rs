@@ -168,6 +168,9 @@ fn effect(before: &Value, after: &Value, leaf: &str) -> (Vec<String>, Option<Str
             // To read a part of the API is no effect yet; what is then sent is.
             if let Some(calls) = plan["calls"].as_array_mut() {
                 calls.retain(|call| !call["id"].as_str().is_some_and(|id| id.starts_with("read ")));
+                if calls.is_empty() {
+                    plan["calls"] = Value::Null;
+                }
             }
             keyed(&plan)
         };

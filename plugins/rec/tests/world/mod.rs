@@ -29,6 +29,8 @@ pub(crate) struct World {
     pub(crate) facts: Vec<(String, Value)>,
     pub(crate) replies: Vec<(String, u16, Value)>,
     pub(crate) round: u32,
+    /// Racks of the first pods.
+    pub(crate) racks: Vec<String>,
 }
 
 impl Default for World {
@@ -47,6 +49,7 @@ impl Default for World {
             facts: Vec::new(),
             replies: Vec::new(),
             round: 0,
+            racks: Vec::new(),
         }
     }
 }
@@ -168,7 +171,12 @@ impl World {
         let mut given = Given::new::<Rec>(&primary).note("upgrade", &image).round(self.round);
         let mut bootstrap = Map::new();
         for (name, ip, answer) in &self.pods {
-            let pod = json!({ "kind": "Pod", "metadata": { "name": name }, "status": { "podIP": ip } });
+            let ordinal: usize = name.rsplit('-').next().and_then(|text| text.parse().ok()).unwrap_or_default();
+            let mut pod =
+                json!({ "kind": "Pod", "metadata": { "name": name, "labels": {} }, "status": { "podIP": ip } });
+            if let Some(rack) = self.racks.get(ordinal) {
+                pod["metadata"]["labels"]["topology.kubernetes.io/zone"] = json!(rack);
+            }
             given = given.object("pods", &pod);
             if ip.is_some() {
                 bootstrap.insert(name.clone(), answer.clone());
