@@ -22,11 +22,36 @@ pub(crate) enum Command {
         /// A component for wasm32-wasip2.
         component: PathBuf,
     },
+    /// Work with plugins.
+    #[command(subcommand)]
+    Plugins(PluginsCommand),
     /// Print the Role that the operator needs for its embedded plugins and pipelines, as YAML.
     Rbac,
+    /// Compile a component from standard input to standard output, within limits. The operator runs itself so.
+    #[command(hide = true)]
+    Compile {
+        #[arg(long)]
+        memory_mib: u32,
+        #[arg(long)]
+        seconds: u32,
+        #[arg(long)]
+        fuel: bool,
+    },
     /// Print this reference as Markdown.
     #[command(hide = true)]
     Docs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PluginsCommand {
+    /// Write what a component says of itself into it, so that it can be read without running it.
+    Pack {
+        /// A component for wasm32-wasip2.
+        file: PathBuf,
+        /// Where to write. Default: over the file.
+        #[arg(short, long)]
+        output: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Parser)]
@@ -43,6 +68,16 @@ pub(crate) struct RunArgs {
     /// Plugins in this folder (*.wasm) override the embedded ones.
     #[arg(long, env = "STEPWRIGHT_PLUGIN_DIR")]
     pub(crate) plugin_dir: Option<PathBuf>,
+    /// Compiled plugins are kept in this folder, so that a start does not compile them. Empty: nowhere.
+    #[arg(long, env = "STEPWRIGHT_CACHE_DIR")]
+    pub(crate) cache_dir: Option<PathBuf>,
+    /// The most that the folder of compiled plugins may come to, in MiB.
+    #[arg(long, env = "STEPWRIGHT_CACHE_MIB", default_value_t = 512)]
+    pub(crate) cache_mib: u32,
+    /// A file with this installation's key: 32 bytes in hexadecimal. Default: the Secret `stepwright-installation` in the
+    /// operator's namespace, which is made when it is not there.
+    #[arg(long, env = "STEPWRIGHT_INSTALLATION_KEY_FILE")]
+    pub(crate) installation_key_file: Option<PathBuf>,
     /// A JSON file with settings for steps: `{"upgrade": {…}}`.
     #[arg(long, env = "STEPWRIGHT_SETTINGS")]
     pub(crate) settings: Option<PathBuf>,

@@ -1,18 +1,25 @@
 //! The binary `stepwright`: arguments in, exit code out. The work is in the crates it puts together.
 
 mod args;
+mod compile;
+mod installation;
+mod pack;
 mod plugins;
 mod rbac;
 mod run;
 
+use std::process::ExitCode;
+
 use clap::{CommandFactory, Parser};
 
-use crate::args::{Args, Command};
+use crate::args::{Args, Command, PluginsCommand};
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     match Args::parse().command {
+        Command::Compile { memory_mib, seconds, fuel } => return Ok(compile::child(memory_mib, seconds, fuel)),
         Command::Run(args) => run::run(*args),
         Command::Inspect { component } => plugins::inspect(&component),
+        Command::Plugins(PluginsCommand::Pack { file, output }) => pack::pack(&file, output.as_deref()),
         Command::Rbac => {
             print(&rbac::role()?);
             Ok(())
@@ -22,7 +29,8 @@ fn main() -> anyhow::Result<()> {
             print(&clap_markdown::help_markdown_command_custom(&Args::command(), &options));
             Ok(())
         }
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// To standard output; a reader that went away is no error.

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use serde_json::Value;
 use stepwright_core::guest::{Guest, GuestError};
 use stepwright_core::manifest::Manifest;
-use stepwright_engine::{Engine, EngineConfig};
+use stepwright_engine::{Bounds, Engine, EngineConfig};
 use stepwright_operator::plugin_maps::Loader;
 use stepwright_operator::slots::{Slots, Source};
 use tracing::{info, warn};
@@ -64,15 +64,11 @@ fn settings_for(guest: &Arc<dyn Guest>, settings: &BTreeMap<String, Value>) -> S
 
 /// Manifests of the embedded plugins.
 pub(crate) fn manifests() -> anyhow::Result<Vec<Manifest>> {
-    let engine = Engine::new(EngineConfig::default())?;
-    EMBEDDED
-        .iter()
-        .map(|(name, component)| {
-            let guest =
-                engine.load(component).with_context(|| format!("failed to load the embedded plugin `{name}`"))?;
-            Ok(guest.manifest().clone())
-        })
-        .collect()
+    let read = |(name, component): &(&str, &[u8])| {
+        let read = stepwright_engine::inspect(component, &Bounds::default());
+        Ok(read.with_context(|| format!("failed to read the embedded plugin `{name}`"))?.manifest)
+    };
+    EMBEDDED.iter().map(read).collect()
 }
 
 /// Prints what a component says of itself.

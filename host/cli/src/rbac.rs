@@ -42,6 +42,8 @@ pub(crate) fn role() -> anyhow::Result<String> {
     // The host itself: plugins in ConfigMaps, credentials, the nodes' pods, leadership, Events.
     allow("", "configmaps", &["get", "list", "watch", "patch"]);
     allow("", "secrets", &READ);
+    // Once, this installation's key.
+    allow("", "secrets", &["create"]);
     allow("", "pods", &READ);
     allow("coordination.k8s.io", "leases", &["get", "create", "patch", "update"]);
     allow("events.k8s.io", "events", &["create", "patch"]);

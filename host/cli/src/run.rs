@@ -25,7 +25,7 @@ use tracing::info;
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{LogFormat, Reach, RunArgs};
-use crate::plugins;
+use crate::{compile, installation, plugins};
 
 /// Runs the operator until SIGTERM or Ctrl-C.
 pub(crate) fn run(args: RunArgs) -> anyhow::Result<()> {
@@ -40,6 +40,9 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
         watch_namespaces,
         identity,
         plugin_dir,
+        cache_dir,
+        cache_mib,
+        installation_key_file,
         settings,
         pipelines,
         reach,
@@ -53,7 +56,15 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
 
     let pipelines = with_overrides(built_in_pipelines()?, pipelines.as_deref())?;
     let settings: BTreeMap<String, Value> = settings.as_deref().map(read_json).transpose()?.unwrap_or_default();
-    let engine = Arc::new(Engine::new(EngineConfig::default()).context("failed to set up the sandbox")?);
+    let inside = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() && std::env::var_os("KUBECONFIG").is_none();
+    let config = Config::infer().await.context("failed to find a cluster: no in-cluster account and no kubeconfig")?;
+    let client = Client::try_from(config).context("failed to set up the client of the API server")?;
+    let mut engine = EngineConfig { compiler: compile::compiler()?, ..EngineConfig::default() };
+    if let Some(folder) = cache_dir.filter(|folder| !folder.as_os_str().is_empty()) {
+        let key_file = installation_key_file.as_deref();
+        engine.cache = Some(installation::cache(folder, cache_mib, key_file, &client, &namespace).await?);
+    }
+    let engine = Arc::new(Engine::new(engine).context("failed to set up the sandbox")?);
     let load = plugins::loader(engine);
     let slots = Arc::new(Slots::new(pipelines.iter().flat_map(|it| it.steps.clone()).collect()));
     {
@@ -61,9 +72,6 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
         tokio::task::spawn_blocking(move || plugins::fill(&slots, &load, plugin_dir.as_deref(), &settings)).await??;
     }
 
-    let inside = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() && std::env::var_os("KUBECONFIG").is_none();
-    let config = Config::infer().await.context("failed to find a cluster: no in-cluster account and no kubeconfig")?;
-    let client = Client::try_from(config).context("failed to set up the client of the API server")?;
     let stop = CancellationToken::new();
     let watched = match watch_namespaces.as_slice() {
         [] => vec![namespace.clone()],
