@@ -131,6 +131,21 @@ pub(crate) struct RunArgs {
     /// The port on which the journal is served to the CLI, on loopback only. 0: not at all.
     #[arg(long, env = "STEPWRIGHT_LOCAL_PORT", default_value_t = local_api::PORT)]
     pub(crate) local_port: u16,
+    /// Take up no plugin from a ConfigMap or a registry that is not signed by one of the keys.
+    #[arg(long, env = "STEPWRIGHT_REQUIRE_SIGNATURES", requires = "signature_keys")]
+    pub(crate) require_signatures: bool,
+    /// A Secret in the operator's namespace whose data are ed25519 public keys, PEM or base64.
+    #[arg(long, env = "STEPWRIGHT_SIGNATURE_KEYS", value_name = "SECRET")]
+    pub(crate) signature_keys: Option<String>,
+    /// Recorded passes of each step that a plugin is asked about before it is swapped in.
+    #[arg(long, env = "STEPWRIGHT_REHEARSAL_PASSES", default_value_t = 50)]
+    pub(crate) rehearsal_passes: usize,
+    /// The most memory that a plugin's manifest may ask for, in MiB.
+    #[arg(long, env = "STEPWRIGHT_MAX_MEMORY_MIB", default_value_t = 256)]
+    pub(crate) max_memory_mib: u32,
+    /// The most time that a plugin's manifest may ask for, for one call.
+    #[arg(long, env = "STEPWRIGHT_MAX_MILLISECONDS", default_value_t = 10_000)]
+    pub(crate) max_milliseconds: u32,
     /// The Lease by which one process leads. Empty: lead without one, for tests.
     #[arg(long, env = "STEPWRIGHT_LEASE", default_value = "stepwright")]
     pub(crate) lease: String,

@@ -10,7 +10,8 @@ use stepwright_core::guest::{Guest, GuestError};
 use stepwright_core::manifest::Manifest;
 use stepwright_engine::{Bounds, Engine, EngineConfig};
 use stepwright_operator::plugin_maps::Loader;
-use stepwright_operator::slots::{Active, Slots, Source};
+use stepwright_operator::plugins::SectionReader;
+use stepwright_operator::slots::{Slots, Source};
 use tracing::{info, warn};
 
 include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
@@ -18,6 +19,11 @@ include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
 /// A loader over an engine, as the operator takes it.
 pub(crate) fn loader(engine: Arc<Engine>) -> Loader {
     Arc::new(move |bytes: &[u8]| -> Result<Arc<dyn Guest>, GuestError> { Ok(Arc::new(engine.load(bytes)?)) })
+}
+
+/// A reader of manifest sections, for signatures.
+pub(crate) fn sections(engine: Arc<Engine>) -> SectionReader {
+    Arc::new(move |bytes: &[u8]| engine.section(bytes).map_err(|error| error.to_string()))
 }
 
 /// Fills the slots: embedded plugins first, then those of the folder. An embedded plugin that does not load is our fault and
@@ -60,19 +66,6 @@ pub(crate) fn fill(
 fn settings_for(guest: &Arc<dyn Guest>, settings: &BTreeMap<String, Value>) -> String {
     let found = guest.manifest().steps.iter().find_map(|step| settings.get(&step.name));
     found.map_or_else(|| "{}".to_owned(), Value::to_string)
-}
-
-/// Which plugin answers for each step, for the local API.
-pub(crate) fn view(slots: &Slots) -> Value {
-    let of = |(step, active): (String, Arc<Active>)| {
-        let plugin = active.plugin();
-        serde_json::json!({
-            "configMap": match &active.source { Source::ConfigMap(name) => name.rsplit('/').next(), _ => None },
-            "name": plugin.name, "steps": [step], "mode": "active", "state": "active",
-            "digest": plugin.digest, "source": plugin.source, "manifest": active.guest.manifest(),
-        })
-    };
-    serde_json::json!({"plugins": slots.versions().into_iter().map(of).collect::<Vec<_>>()})
 }
 
 /// Manifests of the embedded plugins.

@@ -95,6 +95,11 @@ impl Engine {
         inspect::inspect(bytes, &self.shared.config.bounds)
     }
 
+    /// The bytes of its manifest's section, read with this engine's bounds; nothing is compiled.
+    pub fn section(&self, bytes: &[u8]) -> Result<Vec<u8>, GuestError> {
+        inspect::section(bytes, &self.shared.config.bounds)
+    }
+
     /// Reads a packed component, compiles it or finds it compiled, links it, and asks it once what it is. Blocks the
     /// thread, mostly for compiling.
     ///

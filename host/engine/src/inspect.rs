@@ -82,6 +82,13 @@ pub fn inspect(bytes: &[u8], bounds: &Bounds) -> Result<Inspection, GuestError> 
     Ok(Inspection { world: shape.world, contract, manifest, digest })
 }
 
+/// The bytes of a component's section `stepwright:manifest`, as they stand in it: what a signature is over, besides the whole.
+pub fn section(bytes: &[u8], bounds: &Bounds) -> Result<Vec<u8>, GuestError> {
+    let plugin = Digest::of(bytes).short().to_owned();
+    let shape = shape(bytes, bounds, &plugin)?;
+    shape.section.map(<[u8]>::to_vec).ok_or(GuestError::NotPacked { plugin })
+}
+
 /// What can be seen from outside.
 pub(crate) struct Shape<'a> {
     pub(crate) world: World,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use kube::ResourceExt;
 use serde::{Deserialize, Serialize};
-use stepwright_core::admit::{Grants, admit};
+use stepwright_core::admit::{Gate, Grants, NotAdmitted, admit};
 use stepwright_core::guest::Guest;
 use stepwright_core::journal::{Answer, FieldChange};
 use stepwright_core::manifest::StepManifest;
@@ -20,7 +20,7 @@ use stepwright_core::slot::Role;
 use crate::apply::Primary;
 use crate::controller::Context;
 use crate::observe::{Round, observe};
-use crate::system::SystemId;
+use crate::system::{Reader, SystemId};
 
 /// Differences that are shown.
 const SAMPLE: usize = 5;
@@ -251,8 +251,9 @@ async fn look(
     let records = context.journal.of(&primary.id);
     let last = records.iter().rev().flat_map(|record| &record.steps).find(|it| it.step == step.name);
     let notes = last.and_then(|it| it.rounds.first()).map(|round| round.observation.notes.clone()).unwrap_or_default();
-    let round = Round { number: 0, replies: &[], notes: &notes, settings, now: context.now() };
-    observe(context, primary, step, system, round).await
+    let now = context.now();
+    let round = Round { number: 0, replies: &[], notes: &notes, settings, now: &now };
+    observe(context, primary, step.into(), system, round).await
 }
 
 async fn compare(
@@ -282,16 +283,29 @@ async fn compare(
                 found.compared(&step.name, primary, vec![change]);
             }
         },
-        Ok(Ok(plan)) => {
-            let scope_of = |kind: &TypeRef| context.caches.served(kind).map(|served| served.scope);
-            let admitted = admit(plan.clone(), &step.name, primary, &Grants::asked_by(step), &scope_of);
-            match (admitted, before) {
-                (Err(error), _) => found.failed(error.reason(), primary, &error.to_string()),
-                (Ok(_), Some(before)) => found.compared(&step.name, primary, differences(before, &plan)),
-                (Ok(_), None) => found.same += 1,
-            }
-        }
+        Ok(Ok(plan)) => match (admitted(context, step, primary, plan.clone()), before) {
+            (Err(error), _) => found.failed(error.reason(), primary, &error.to_string()),
+            (Ok(()), Some(before)) => found.compared(&step.name, primary, differences(before, &plan)),
+            (Ok(()), None) => found.same += 1,
+        },
     }
+}
+
+/// Whether the plan could be carried out. A primary that is gone by now has no plan to carry out.
+fn admitted(context: &Context, step: &StepManifest, primary: &ObjectRef, plan: Plan) -> Result<(), NotAdmitted> {
+    let kind = TypeRef::from(primary);
+    let namespace = primary.namespace.as_deref().unwrap_or_default();
+    let Some(object) = context.caches.get(&kind, namespace, &primary.name) else { return Ok(()) };
+    let object = Primary::new(kind, object);
+    let gate = Gate {
+        step: &step.name,
+        primary,
+        grants: &Grants::asked_by(step),
+        limits: &step.limits,
+        scope_of: &|kind: &TypeRef| context.caches.served(kind).map(|served| served.scope),
+        may_use_secret: &|name| context.may_use_secret(&object, name),
+    };
+    admit(plan, &gate).map(|_| ())
 }
 
 type Asked = Result<Result<Plan, Failure>, (String, String)>;
