@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use sha2::{Digest as _, Sha256};
 use stepwright_core::explain::{change, plugin};
 use stepwright_core::guest::Guest;
-use stepwright_core::journal::{Answer, PassRecord, PluginRef, Reason, RoundRecord, StepRecord};
+use stepwright_core::journal::{Answer, Header, PassRecord, PluginRef, Reason, RoundRecord, StepRecord};
 use stepwright_core::observation::Observation;
 use stepwright_core::replay::{Compared, compare};
 use stepwright_core::slot::Role;
@@ -69,28 +69,46 @@ fn replay(args: &ReplayArgs) -> anyhow::Result<bool> {
     }
 
     let exported = Exported::open(&args.file)?;
-    let mut report = Report::new(&exported, guest.as_ref(), args.sample);
-    // Of a primary at rest the same question is recorded over and over.
-    let mut asked: HashSet<[u8; 32]> = HashSet::new();
-    for record in exported {
-        let record = record?;
-        let of_it = |it: &&StepRecord| steps.contains(it.step.as_str()) && was_asked(it.role);
-        for step in record.steps.iter().filter(of_it) {
-            for (number, round) in step.rounds.iter().enumerate() {
-                if !asked.insert(question(step, round)?) {
-                    continue;
+    let asked = Asked { guest: guest.as_ref(), against: against.as_deref(), settings: settings.as_deref(), steps };
+    let report = asked.all(exported, args.sample)?;
+    print(&report.text(&args.file)?);
+    Ok(report.agrees())
+}
+
+/// Who is asked what.
+struct Asked<'a> {
+    guest: &'a dyn Guest,
+    against: Option<&'a dyn Guest>,
+    settings: Option<&'a str>,
+    steps: BTreeSet<&'a str>,
+}
+
+impl Asked<'_> {
+    fn all(&self, exported: Exported, sample: usize) -> anyhow::Result<Report> {
+        let mut report = Report::new(&exported.header, self.guest, sample);
+        // Of a primary at rest the same question is recorded over and over.
+        let mut known: HashSet<[u8; 32]> = HashSet::new();
+        for record in exported {
+            let record = record?;
+            let of_it = |it: &&StepRecord| self.steps.contains(it.step.as_str()) && was_asked(it.role);
+            for step in record.steps.iter().filter(of_it) {
+                for (number, round) in step.rounds.iter().enumerate() {
+                    if known.insert(question(step, round)?) {
+                        report.add(&record, step, number, self.one(round));
+                    }
                 }
-                let observation = with_settings(&round.observation, settings.as_deref());
-                let before = match &against {
-                    Some(other) => answer(other.as_ref(), &round.observation),
-                    None => round.answer.clone(),
-                };
-                let compared = compare(&before, &answer(guest.as_ref(), &observation));
-                report.add(&record, step, number, compared);
             }
         }
+        Ok(report)
     }
-    report.print(args)
+
+    fn one(&self, round: &RoundRecord) -> Compared {
+        let before = match self.against {
+            Some(other) => answer(other, &round.observation),
+            None => round.answer.clone(),
+        };
+        compare(&before, &answer(self.guest, &with_settings(&round.observation, self.settings)))
+    }
 }
 
 /// A shadow was asked beside the version that answered, and of a held plan nobody was.
@@ -157,8 +175,7 @@ struct Report {
 }
 
 impl Report {
-    fn new(exported: &Exported, guest: &dyn Guest, most: usize) -> Self {
-        let header = &exported.header;
+    fn new(header: &Header, guest: &dyn Guest, most: usize) -> Self {
         let asked = PluginRef {
             name: guest.manifest().name.clone(),
             version: guest.manifest().version.clone(),
@@ -210,14 +227,23 @@ impl Report {
         }
     }
 
-    fn print(self, args: &ReplayArgs) -> anyhow::Result<bool> {
+    fn differing(&self) -> usize {
+        self.steps.values().map(|it| it.other).sum()
+    }
+
+    fn agrees(&self) -> bool {
+        self.differing() == 0
+    }
+
+    /// `file` is what was replayed, for the error that nothing in it could be.
+    fn text(&self, file: &Path) -> anyhow::Result<String> {
         if self.steps.is_empty() {
             bail!(
                 "nothing recorded in {} was asked of a step that is replayed; `stepwright explain` shows which steps are recorded",
-                args.file.display()
+                file.display()
             );
         }
-        let mut lines = vec![self.head];
+        let mut lines = vec![self.head.clone()];
         for (step, tally) in &self.steps {
             let questions = tally.equal + tally.same_fields + tally.other;
             let mut line = format!(
@@ -231,12 +257,14 @@ impl Report {
             line.push_str(&format!(", {} differ", tally.other));
             lines.push(line);
         }
-        let differing: usize = self.steps.values().map(|it| it.other).sum();
         if !self.samples.is_empty() {
-            lines.push(format!("\nthe first {} of {differing} that differ:", self.samples.len()));
-            lines.extend(self.samples);
+            lines.push(format!("\nthe first {} of {} that differ:", self.samples.len(), self.differing()));
+            lines.extend(self.samples.iter().cloned());
         }
-        print(&lines.join("\n"));
-        Ok(differing == 0)
+        Ok(lines.join("\n"))
     }
 }
+
+#[cfg(test)]
+#[path = "replay_tests.rs"]
+mod tests;
