@@ -44,10 +44,11 @@ fn a_compile_bomb_is_killed_in_time_and_the_host_goes_on() {
 
 #[test]
 fn a_compiler_that_wants_too_much_memory_is_ended_by_its_limit() {
-    let engine = Engine::new(child(16, 60)).unwrap();
-    let error = refusal(&engine, &component("echo"));
-    assert!(matches!(error, GuestError::CompileMemory { limit_mib: 16, .. }), "{error:?}");
-    assert!(error.to_string().contains("16 MiB"), "{error}");
+    let mut config = child(32, 60);
+    config.bounds = Bounds { function: usize::MAX, locals: usize::MAX, ..Bounds::default() };
+    let error = refusal(&Engine::new(config).unwrap(), &bomb(60_000));
+    assert!(matches!(error, GuestError::CompileMemory { limit_mib: 32, .. }), "{error:?}");
+    assert!(error.to_string().contains("32 MiB"), "{error}");
 }
 
 #[test]
