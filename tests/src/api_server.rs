@@ -123,6 +123,15 @@ pub async fn operator(steps: &[&str], plugins: Vec<Arc<dyn Guest>>) -> Running {
     operator_in(client, namespace, steps, plugins, Arc::new(|_: &[u8]| unreachable!("no loader"))).await
 }
 
+/// The same, and one in so many questions is asked twice.
+pub async fn operator_purist(steps: &[&str], plugins: Vec<Arc<dyn Guest>>, purity_every: u64) -> Running {
+    let client = client().await;
+    let namespace = namespace(&client).await;
+    let loader = Arc::new(|_: &[u8]| unreachable!("no loader"));
+    let settings = PluginSettings::default();
+    operator_as(client, namespace, steps, plugins, loader, lease::alone(), settings, purity_every).await
+}
+
 /// Starts an operator with these plugins, and this way to load more from ConfigMaps.
 pub async fn operator_in(
     client: Client,
@@ -143,7 +152,7 @@ pub async fn operator_led(
     loader: Loader,
     leadership: Leadership,
 ) -> Running {
-    operator_set(client, namespace, steps, plugins, loader, leadership, PluginSettings::default()).await
+    operator_as(client, namespace, steps, plugins, loader, leadership, PluginSettings::default(), 0).await
 }
 
 /// The same, with these settings for plugins from ConfigMaps.
@@ -155,6 +164,20 @@ pub async fn operator_set(
     loader: Loader,
     leadership: Leadership,
     settings: PluginSettings,
+) -> Running {
+    operator_as(client, namespace, steps, plugins, loader, leadership, settings, 0).await
+}
+
+#[allow(clippy::too_many_arguments, reason = "each of them is what some test is about")]
+async fn operator_as(
+    client: Client,
+    namespace: String,
+    steps: &[&str],
+    plugins: Vec<Arc<dyn Guest>>,
+    loader: Loader,
+    leadership: Leadership,
+    settings: PluginSettings,
+    purity_every: u64,
 ) -> Running {
     let stop = CancellationToken::new();
     let slots = Arc::new(Slots::new(steps.iter().map(|step| (*step).to_owned()).collect()));
@@ -181,7 +204,7 @@ pub async fn operator_set(
         identity: "test".to_owned(),
         loader,
         plugins: settings,
-        purity_every: 0,
+        purity_every,
         ready: Arc::new(AtomicBool::new(false)),
     };
     let task = tokio::spawn(operator.run(stop.clone()));

@@ -14,6 +14,7 @@ use stepwright_core::manifest::Manifest;
 use stepwright_core::object::{Object, ObjectRef, TypeRef};
 use stepwright_core::observation::{Fact, Observation, Reply};
 use stepwright_core::plan::{Failure, Plan, Progress, Violation};
+use stepwright_core::policy::Verdict;
 use stepwright_core::world::World;
 use stepwright_operator::system::{ManagedSystem, Reader, ResolvedCall, SystemId};
 use tokio::sync::broadcast;
@@ -62,6 +63,58 @@ impl Guest for Native {
     fn ask(&self, observed: &Observation) -> Called<Result<Plan, Failure>> {
         self.asked.lock().push(observed.clone());
         Called { answer: (self.logic)(observed), usage: Usage::default() }
+    }
+}
+
+type Judges = dyn Fn(&Observation, &Plan) -> Result<Verdict, GuestError> + Send + Sync;
+
+/// A policy made of a closure.
+pub struct NativePolicy {
+    digest: Digest,
+    manifest: Manifest,
+    judges: Box<Judges>,
+    shown: Mutex<Vec<(Observation, Plan)>>,
+}
+
+impl NativePolicy {
+    /// `policy` is the policy's part of the manifest; `version` tells two of one name apart.
+    pub fn new(
+        policy: Value,
+        version: &str,
+        judges: impl Fn(&Observation, &Plan) -> Result<Verdict, GuestError> + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        let manifest = json!({"name": "native-policy", "version": "1", "policy": policy});
+        let digest = Digest::of(format!("{manifest}{version}").as_bytes());
+        let manifest = serde_json::from_value(manifest).expect("a manifest");
+        Arc::new(Self { digest, manifest, judges: Box::new(judges), shown: Mutex::default() })
+    }
+
+    /// What it was shown so far.
+    pub fn shown(&self) -> Vec<(Observation, Plan)> {
+        self.shown.lock().clone()
+    }
+}
+
+impl Guest for NativePolicy {
+    fn digest(&self) -> &Digest {
+        &self.digest
+    }
+    fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+    fn validate_settings(&self, _settings: &str) -> Result<Vec<Violation>, GuestError> {
+        Ok(Vec::new())
+    }
+    fn world(&self) -> World {
+        World::Policy
+    }
+    fn ask(&self, _observed: &Observation) -> Called<Result<Plan, Failure>> {
+        let error = GuestError::Incompatible { plugin: self.manifest.name.clone(), message: "a policy".into() };
+        Called { answer: Err(error), usage: Usage::default() }
+    }
+    fn review(&self, observed: &Observation, planned: &Plan) -> Called<Verdict> {
+        self.shown.lock().push((observed.clone(), planned.clone()));
+        Called { answer: (self.judges)(observed, planned), usage: Usage::default() }
     }
 }
 

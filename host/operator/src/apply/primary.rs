@@ -22,9 +22,13 @@ pub(crate) async fn defaults(
     done: &mut Done,
 ) -> Result<Primary, PassError> {
     let Some(defaults) = plan.defaults() else { return Ok(primary) };
-    let (body, manager) = (json!({"spec": defaults}), step_manager(&actor.step));
+    let (mut body, manager) = (json!({"spec": defaults}), step_manager(&actor.step));
     let Some(field) = difference(&body, &primary.value, &manager, "") else { return Ok(primary) };
-    // Never forced: what the user says in the meantime is the user's.
+    // Taken from the user only where the user left it empty, and only if that is so still (resource version).
+    let force = leaves_empty(primary.value.get("spec"), defaults);
+    if let (true, Some(fields)) = (force, body.as_object_mut()) {
+        fields.insert("metadata".to_owned(), json!({"resourceVersion": primary.object.resource_version()}));
+    }
     let write =
         Write { kind: &primary.kind, id: &primary.id, manager: &manager, force: false, strict: false, status: false };
     let written = patch(context, &primary.id, actor, write, body).await;
@@ -32,6 +36,18 @@ pub(crate) async fn defaults(
     let written = written?;
     done.writes += 1;
     Ok(Primary::new(primary.kind, written))
+}
+
+/// Whether `spec` says nothing where `defaults` says something.
+fn leaves_empty(spec: Option<&Value>, defaults: &Value) -> bool {
+    match (spec, defaults) {
+        (None | Some(Value::Null), _) => true,
+        (Some(Value::Object(spec)), Value::Object(defaults)) => {
+            defaults.iter().all(|(key, value)| leaves_empty(spec.get(key), value))
+        }
+        (Some(Value::String(text)), _) => text.is_empty(),
+        _ => false,
+    }
 }
 
 /// Applies fields of the primary's status under a manager, as the operator. Returns the primary as it is then, and the first

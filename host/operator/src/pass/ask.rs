@@ -93,6 +93,7 @@ pub(super) async fn once(
         Err(error) => error.reason(),
     };
     context.metrics.guest_call(step, outcome, usage.took);
+    context.metrics.guest(step, &active.plugin(), active.role, outcome, &usage);
     Ok((answer?.map(Arc::new), usage))
 }
 

@@ -78,7 +78,9 @@ fn embedded(turn: &Turn<'_>, failed: &Active) -> Option<Arc<Active>> {
     if embedded.guest.digest() == failed.guest.digest() {
         return None;
     }
-    Some(Arc::new(Active { role: Role::Fallback, ..embedded.as_ref().clone() }))
+    let mut fallback = embedded.as_ref().clone();
+    fallback.role = Role::Fallback;
+    Some(Arc::new(fallback))
 }
 
 async fn hold(

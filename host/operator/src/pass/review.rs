@@ -96,6 +96,7 @@ pub(super) async fn review(
         let Called { answer, usage } = called;
         let outcome = answer.as_ref().map_or_else(|error| error.reason(), Verdict::as_str);
         turn.context.metrics.guest_call(turn.step, outcome, usage.took);
+        turn.context.metrics.guest(turn.step, &chained.plugin(), chained.role, outcome, &usage);
         let verdict = answer.as_ref().ok().cloned();
         let mut changes = Vec::new();
         let effect = match answer {

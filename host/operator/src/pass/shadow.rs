@@ -99,6 +99,10 @@ async fn compare(context: &Context, step: &str, beside: &Beside, answer: &Answer
         _ => "failed",
     };
     info!(step, primary = %primary.id, plugin = %shadow.guest.manifest().name, outcome, "a shadow was compared");
+    if let Some(Judgement::Differed(fields)) = &judgement {
+        let guest = &shadow.guest;
+        context.metrics.shadow_differed(step, &guest.manifest().name, &guest.digest().to_string(), *fields);
+    }
     if let Some(judgement) = judgement {
         context.slots.judged(step, shadow.guest.digest(), primary.uid(), &judgement);
     }

@@ -1,6 +1,6 @@
 //! The host's gate, for plans of a plugin: what is not admitted is a mistake of the plugin.
 
-use stepwright_core::admit::{Grants, Scope, admit};
+use stepwright_core::admit::{Gate, Grants, Scope, admit};
 use stepwright_core::object::{Object, ObjectRef};
 use stepwright_core::{manifest, plan};
 use stepwright_sdk::{Plan, Plugin};
@@ -44,6 +44,13 @@ pub(crate) fn check<P: Plugin>(planned: &Plan, primary: &stepwright_sdk::ObjectR
         progress: plan::Progress::Done,
     };
     let step = &manifest.steps[0];
-    let admitted = admit(planned, &step.name, &id(primary), &Grants::asked_by(step), &|_| Some(Scope::Namespaced));
-    admitted.unwrap();
+    let gate = Gate {
+        step: &step.name,
+        primary: &id(primary),
+        grants: &Grants::asked_by(step),
+        limits: &step.limits,
+        scope_of: &|_| Some(Scope::Namespaced),
+        may_use_secret: &|_| true,
+    };
+    admit(planned, &gate).unwrap();
 }
