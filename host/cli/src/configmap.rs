@@ -12,6 +12,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use stepwright_core::guest::Digest;
+use stepwright_engine::section;
 use stepwright_operator::offer::{data, wish};
 use stepwright_operator::sources::unpack::{MOST_BYTES, Packing};
 use stepwright_operator::sources::{MOST_PARTS, maps};
@@ -87,6 +88,9 @@ impl Compress {
 /// Prints YAML for `kubectl apply --server-side -f -`.
 pub(crate) fn print(args: ConfigMapArgs) -> anyhow::Result<()> {
     let component = std::fs::read(&args.file).with_context(|| format!("failed to read {}", args.file.display()))?;
+    if section::data(&component).is_none() {
+        bail!("{} carries no manifest; run `stepwright plugins pack` on it first", args.file.display());
+    }
     let packing = args.compress.packing();
     let maps = cut(plain(&args)?, packing, &pack(packing, &component)?)?;
     check(&maps)?;
