@@ -168,8 +168,9 @@ pub async fn operator_set(
     operator_as(client, namespace, steps, plugins, loader, leadership, settings, 0).await
 }
 
+/// The same; one call in `purity_every` is made twice and compared, none if it is 0.
 #[allow(clippy::too_many_arguments, reason = "each of them is what some test is about")]
-async fn operator_as(
+pub async fn operator_as(
     client: Client,
     namespace: String,
     steps: &[&str],
