@@ -128,8 +128,8 @@ pub async fn operator_purist(steps: &[&str], plugins: Vec<Arc<dyn Guest>>, purit
     let client = client().await;
     let namespace = namespace(&client).await;
     let loader = Arc::new(|_: &[u8]| unreachable!("no loader"));
-    let settings = PluginSettings::default();
-    operator_as(client, namespace, steps, plugins, loader, lease::alone(), settings, purity_every).await
+    operator_with(client, namespace, steps, plugins, loader, lease::alone(), PluginSettings::default(), purity_every)
+        .await
 }
 
 /// Starts an operator with these plugins, and this way to load more from ConfigMaps.
@@ -152,7 +152,7 @@ pub async fn operator_led(
     loader: Loader,
     leadership: Leadership,
 ) -> Running {
-    operator_as(client, namespace, steps, plugins, loader, leadership, PluginSettings::default(), 0).await
+    operator_set(client, namespace, steps, plugins, loader, leadership, PluginSettings::default()).await
 }
 
 /// The same, with these settings for plugins from ConfigMaps.
@@ -165,12 +165,12 @@ pub async fn operator_set(
     leadership: Leadership,
     settings: PluginSettings,
 ) -> Running {
-    operator_as(client, namespace, steps, plugins, loader, leadership, settings, 0).await
+    operator_with(client, namespace, steps, plugins, loader, leadership, settings, 0).await
 }
 
 /// The same; one call in `purity_every` is made twice and compared, none if it is 0.
-#[allow(clippy::too_many_arguments, reason = "each of them is what some test is about")]
-pub async fn operator_as(
+#[allow(clippy::too_many_arguments, reason = "what an operator is made of, once")]
+pub async fn operator_with(
     client: Client,
     namespace: String,
     steps: &[&str],

@@ -19,7 +19,7 @@ use stepwright_engine::{ChildCompiler, Compiler, Engine, EngineConfig};
 use stepwright_operator::lease;
 use stepwright_operator::plugins::PluginSettings;
 
-use crate::api_server::{Running, operator_as};
+use crate::api_server::{Running, operator_with};
 use crate::wait::until;
 use crate::world::{SETTLES, World};
 
@@ -38,7 +38,7 @@ pub async fn engine_operator(client: Client, namespace: String, steps: &[&str], 
     let load = move |bytes: &[u8]| -> Result<Arc<dyn Guest>, GuestError> { Ok(Arc::new(engine.load(bytes)?)) };
     let plugins = embedded.iter().map(|bytes| load(bytes).expect("the embedded plugin loads")).collect();
     let settings = PluginSettings::default();
-    operator_as(client, namespace, steps, plugins, Arc::new(load), lease::alone(), settings, 1).await
+    operator_with(client, namespace, steps, plugins, Arc::new(load), lease::alone(), settings, 1).await
 }
 
 /// Puts a plugin there, as `kubectl apply` would. `data` and annotations stand beside the component.

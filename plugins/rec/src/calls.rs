@@ -1,14 +1,15 @@
-//! What this step asks of the managed system: forming the cluster, one setting, the license.
+//! What this step asks of the managed system: forming the cluster, the license, and the settings of `managed`.
 
 use serde::Serialize;
 use stepwright_sdk::{Call, SecretValue, secret_ref};
 
 use crate::formation::{Next, View};
+use crate::managed::Parts;
+use crate::objects::FLASH_PATH;
 use crate::objects::license_source;
 use crate::seen::Seen;
-use crate::spec::said;
+use crate::spec::{UserDefinedModule, said};
 
-const SETTINGS: &str = "cluster-settings";
 const LICENSE: &str = "license";
 
 #[derive(Serialize)]
@@ -19,6 +20,22 @@ struct Bootstrap<'a> {
     credentials: Credentials,
     #[serde(skip_serializing_if = "Option::is_none")]
     license: Option<SecretValue>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    user_defined_modules: Vec<Module<'a>>,
+}
+
+#[derive(Serialize)]
+struct Module<'a> {
+    name: &'a str,
+    location: Location<'a>,
+}
+
+#[derive(Serialize)]
+struct Location<'a> {
+    location_type: &'a str,
+    url: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credentials: Option<Credentials>,
 }
 
 #[derive(Serialize)]
@@ -33,12 +50,16 @@ struct BootstrapCluster {
 struct BootstrapNode<'a> {
     paths: Paths,
     identity: Identity<'a>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    bigstore_enabled: bool,
 }
 
 #[derive(Serialize)]
 struct Paths {
     persistent_path: &'static str,
     ephemeral_path: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bigstore_path: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -46,6 +67,10 @@ struct Identity<'a> {
     addr: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     uid: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rack_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    use_internal_ipv6: bool,
 }
 
 #[derive(Serialize)]
@@ -55,50 +80,68 @@ struct Credentials {
 }
 
 #[derive(Serialize)]
-struct HandleRedirects {
-    handle_redirects: bool,
-}
-
-#[derive(Serialize)]
 struct PutLicense {
     license: SecretValue,
 }
 
-fn bootstrap<'a>(seen: &Seen<'_>, action: &'static str, ip: &'a str, uid: Option<u64>) -> Bootstrap<'a> {
-    let key = |key: &str| secret_ref(seen.credentials(), key);
+fn bootstrap<'a>(seen: &'a Seen<'_>, action: &'static str, pod: &str, ip: &'a str, uid: Option<u64>) -> Bootstrap<'a> {
+    let flash = seen.cluster.spec.redis_on_flash_spec.enabled;
+    let paths = Paths {
+        persistent_path: "/opt/persistent",
+        ephemeral_path: "/var/opt/redislabs/tmp",
+        bigstore_path: flash.then_some(FLASH_PATH),
+    };
+    let use_internal_ipv6 = said(seen.cluster.spec.ip_family.as_ref()) == Some("IPv6");
     Bootstrap {
         action,
         cluster: BootstrapCluster { name: None, nodes: None },
         node: BootstrapNode {
-            paths: Paths { persistent_path: "/opt/persistent", ephemeral_path: "/var/opt/redislabs/tmp" },
-            identity: Identity { addr: ip, uid },
+            paths,
+            identity: Identity { addr: ip, uid, rack_id: seen.rack(pod), use_internal_ipv6 },
+            bigstore_enabled: flash,
         },
-        credentials: Credentials { username: key("username"), password: key("password") },
+        credentials: login(seen.credentials()),
         license: None,
+        user_defined_modules: seen.cluster.spec.user_defined_modules.iter().filter_map(module).collect(),
     }
 }
 
+fn login(secret: &str) -> Credentials {
+    Credentials { username: secret_ref(secret, "username"), password: secret_ref(secret, "password") }
+}
+
+fn module(module: &UserDefinedModule) -> Option<Module<'_>> {
+    let https = module.source.https.as_ref().map(|download| ("https", download));
+    let (location_type, download) = https.or(module.source.http.as_ref().map(|download| ("http", download)))?;
+    let credentials = said(download.credentials_secret.as_ref()).map(login);
+    Some(Module { name: &module.name, location: Location { location_type, url: &download.url, credentials } })
+}
+
 /// The calls to make now. None without the credentials, which every call needs.
-pub(crate) fn planned(seen: &Seen<'_>, view: &View, next: &Next) -> Vec<Call> {
+pub(crate) fn planned(seen: &Seen<'_>, view: &View, next: &Next, parts: &Parts<'_>) -> Vec<Call> {
     let mut calls = Vec::new();
     if seen.secret(seen.credentials()).is_none() {
         return calls;
     }
-    if view.listed.is_ok() && seen.settings.known().is_some_and(|settings| settings.handle_redirects == Some(false)) {
-        calls.push(Call::put(SETTINGS, "/v1/cluster").body(&HandleRedirects { handle_redirects: true }));
+    if view.listed.is_ok() && view.formed() {
+        calls.extend(parts.calls(seen));
+    }
+    // The later rounds see what came of the first: nothing is asked for twice in one pass.
+    if seen.observed.round > 0 {
+        return calls;
     }
     if let Some(license) = license_to_put(seen, view) {
         calls.push(Call::put(LICENSE, "/v1/license").body(&PutLicense { license }));
     }
     match next {
         Next::Create { pod, ip } => {
-            let mut body = bootstrap(seen, "create_cluster", ip, None);
+            let mut body = bootstrap(seen, "create_cluster", pod, ip, None);
             body.cluster.name = Some(seen.fqdn());
             body.license = license_source(seen).ok().flatten();
             calls.push(Call::post(pod, "/v1/bootstrap/create_cluster").target(pod).body(&body));
         }
         Next::Join { pod, ip, via, replaces } => {
-            let mut body = bootstrap(seen, "join_cluster", ip, *replaces);
+            let mut body = bootstrap(seen, "join_cluster", pod, ip, *replaces);
             body.cluster.nodes = Some([via.clone()]);
             calls.push(Call::post(pod, "/v1/bootstrap/join_cluster").target(pod).body(&body));
         }
@@ -135,13 +178,23 @@ pub(crate) struct Refused {
     pub(crate) message: String,
 }
 
-/// The first call of the round before that was refused. That a bootstrap runs already (409) is none.
-pub(crate) fn refused(seen: &Seen<'_>) -> Option<Refused> {
-    let reply = seen.observed.replies.iter().find(|reply| !reply.is_success() && reply.status != 409)?;
+/// The first call of the round before that was refused. That a bootstrap runs already (409) is none, nor is it that
+/// nothing is configured yet where something was read (404).
+pub(crate) fn refused(seen: &Seen<'_>, parts: &Parts<'_>) -> Option<Refused> {
+    let reply = seen.observed.replies.iter().find(|reply| {
+        let absent = reply.status == 404 && (reply.id.starts_with("read ") || reply.id == "change ldap");
+        !reply.is_success() && reply.status != 409 && !absent
+    })?;
     let text = reply.error_text();
-    Some(match reply.id.as_str() {
-        LICENSE => Refused { reason: "LicenseRefused", message: format!("the license was not taken: {text}") },
-        SETTINGS => Refused { reason: "SettingsRefused", message: format!("cluster settings were not taken: {text}") },
-        pod => Refused { reason: "BootstrapFailed", message: format!("{pod} did not begin to bootstrap: {text}") },
+    Some(match reply.id.split_once(' ').unwrap_or(("", &reply.id)) {
+        (_, LICENSE) => Refused { reason: "LicenseRefused", message: format!("the license was not taken: {text}") },
+        ("change", part) => Refused {
+            reason: "SettingsRefused",
+            message: format!("{} were not taken: {text}; correct the spec", parts.what(part)),
+        },
+        ("read", part) => {
+            Refused { reason: "SettingsUnreadable", message: format!("{} could not be read: {text}", parts.what(part)) }
+        }
+        (_, pod) => Refused { reason: "BootstrapFailed", message: format!("{pod} did not begin to bootstrap: {text}") },
     })
 }

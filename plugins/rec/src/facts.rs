@@ -62,13 +62,6 @@ pub(crate) struct NodeStatus {
     pub(crate) node_status: String,
 }
 
-/// `GET /v1/cluster`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct ClusterSettings {
-    pub(crate) handle_redirects: Option<bool>,
-}
-
 /// `GET /v1/license`. Nearly everything may be null.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]

@@ -252,6 +252,14 @@ fn node(seen: &Seen<'_>, ordinal: u32, listed: Option<&[Listed]>) -> Node {
                 None => format!("{pod} is not scheduled yet or has no address"),
             })
         }
+        (Some(_), Some(_))
+            if seen.racks_are_told() && seen.rack(&pod).is_none() && says(seen, &pod) == NodeState::Idle =>
+        {
+            let label = seen.cluster.spec.rack_awareness_node_label.as_deref().unwrap_or_default();
+            NodeState::Absent(format!(
+                "{pod} does not say its rack, as others do; its Kubernetes node needs the label `{label}`"
+            ))
+        }
         (Some(_), Some(_)) => says(seen, &pod),
     };
     let active = listed.is_some_and(|listed| {

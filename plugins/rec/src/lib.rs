@@ -7,6 +7,7 @@
 mod calls;
 mod facts;
 mod formation;
+mod managed;
 mod objects;
 mod passthrough;
 mod quantity;
@@ -24,6 +25,7 @@ use std::time::Duration;
 use stepwright_sdk::{Event, Failure, Manifest, Observation, Plan, Plugin, export_plugin};
 
 use crate::formation::{Next, View};
+use crate::managed::Parts;
 use crate::seen::Seen;
 use crate::state::State;
 
@@ -67,18 +69,24 @@ impl Plugin for Rec {
 /// The ordinary case: objects, calls, and the state that follows.
 fn run(seen: &Seen<'_>, view: &View) -> Plan {
     let next = view.next();
-    // Calls belong to the first round. The later ones see what came of them: nothing is asked for twice in one pass.
-    let calls = if seen.observed.round == 0 { calls::planned(seen, view, &next) } else { Vec::new() };
+    let parts = Parts::of(seen);
+    let calls = calls::planned(seen, view, &next, &parts);
     let (state, missing) = state::of(seen, view, &next);
-    let refused = calls::refused(seen);
+    let refused = calls::refused(seen, &parts);
     let waits_for_license = objects::license_source(seen).err();
+    let waits_for_secret = parts.waiting.first().map(|(_, why)| why.clone());
     let again = if state == State::Error || refused.is_some() || state == State::Running { LATER } else { SOON };
-    let why = refused.as_ref().map(|refused| refused.message.clone()).or(missing).or(waits_for_license);
+    let why = refused.as_ref().map(|refused| refused.message.clone());
+    let why = why.or(missing).or(waits_for_license).or(waits_for_secret);
     let plan = why.map_or_else(Plan::done, |why| Plan::waiting(why, again));
-    let plan = objects::desire(plan, seen, view, true).status(&status::full(seen, view, state));
+    let plan = objects::desire(plan, seen, view, &parts, true).status(&status::full(seen, view, &parts, state));
     if !calls.is_empty() {
-        // This round's status is not written, so what changed is told by the next one; only a retry is news now.
-        return calls.into_iter().fold(failed_nodes(plan, view), Plan::call);
+        // This round's status is not written, so what changed is told by the next one; only a retry or a refusal, which
+        // the next round does not see, is news now.
+        let plan = refused.into_iter().fold(failed_nodes(plan, view), |plan, refused| {
+            plan.event(Event::warning(refused.reason, refused.message))
+        });
+        return calls.into_iter().fold(plan, Plan::call);
     }
     let plan = match (&next, refused) {
         (_, Some(refused)) => plan.event(Event::warning(refused.reason, refused.message)),
@@ -87,6 +95,8 @@ fn run(seen: &Seen<'_>, view: &View) -> Plan {
         }
         _ => plan,
     };
+    let plan =
+        if seen.cluster.spec.persistent() { storage::events(plan, seen, &storage::progress(seen)) } else { plan };
     warnings(changed(plan, seen, state), seen)
 }
 
@@ -97,7 +107,8 @@ fn without_credentials(seen: &Seen<'_>, view: &View) -> Plan {
         "the Secret `{name}` with the cluster's credentials is gone or has no password; re-create it with the keys username and password",
     );
     let plan = Plan::waiting(&why, LATER);
-    let plan = objects::desire(plan, seen, view, false).status(&status::full(seen, view, State::Error));
+    let parts = Parts::of(seen);
+    let plan = objects::desire(plan, seen, view, &parts, false).status(&status::full(seen, view, &parts, State::Error));
     let plan =
         if state_changes(seen, State::Error) { plan.event(Event::warning("CredentialsLost", why)) } else { plan };
     changed(plan, seen, State::Error)
@@ -126,8 +137,9 @@ fn delete(seen: &Seen<'_>) -> Plan {
         );
         let view = View::of(seen);
         let with_secret = !validate::credentials_lost(seen, &view);
-        let plan = objects::desire(Plan::blocked(&why, LATER), seen, &view, with_secret);
-        (plan.status(&status::full(seen, &view, State::Deleting)), Some(Event::warning("DeletionBlocked", why)))
+        let parts = Parts::of(seen);
+        let plan = objects::desire(Plan::blocked(&why, LATER), seen, &view, &parts, with_secret);
+        (plan.status(&status::full(seen, &view, &parts, State::Deleting)), Some(Event::warning("DeletionBlocked", why)))
     };
     let plan = match status_event.filter(|_| state_changes(seen, State::Deleting)) {
         Some(event) => plan.event(event),

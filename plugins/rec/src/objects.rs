@@ -14,13 +14,20 @@ use serde::Serialize;
 use stepwright_sdk::Plan;
 
 use crate::formation::View;
+use crate::managed::Parts;
 use crate::seen::Seen;
+use crate::storage;
 
 pub(crate) use pod::ignored_attributes;
 pub(crate) use secret::license_source;
 
 /// Name of the volume of a node, and first part of the names of its claims.
 pub(crate) const STORAGE: &str = "redis-enterprise-storage";
+
+/// Name of the flash volume of a node, and first part of the names of its claims.
+pub(crate) const FLASH: &str = "redis-enterprise-flash";
+/// Where it is mounted.
+pub(crate) const FLASH_PATH: &str = "/var/opt/redislabs/flash";
 
 /// Labels that this step sets itself, on objects or on pods.
 const OWN_LABELS: [&str; 4] = ["app", "app.kubernetes.io/name", "redis.io/cluster", "redis.io/role"];
@@ -90,12 +97,14 @@ fn service_account<'a>(seen: &'a Seen<'_>) -> &'a str {
 }
 
 /// Adds every object of the cluster. `with_secret` is false while the credentials are lost: a new password would fit nothing.
-pub(crate) fn desire(mut plan: Plan, seen: &Seen<'_>, view: &View, with_secret: bool) -> Plan {
+pub(crate) fn desire(mut plan: Plan, seen: &Seen<'_>, view: &View, parts: &Parts<'_>, with_secret: bool) -> Plan {
     plan = account::desire(plan, seen);
+    plan = secret::in_force(plan, seen, parts);
     if with_secret {
         plan = secret::desire(plan, seen);
     }
     plan = config::desire(plan, seen, view);
     plan = network::desire(plan, seen);
+    plan = storage::grow(plan, seen);
     statefulset::desire(plan, seen)
 }

@@ -6,12 +6,35 @@ use serde::Deserialize;
 use stepwright_sdk::{Fact, Failure, Manifest, Observation, Observe, Observed, StepManifest};
 
 use crate::facts;
+use crate::managed::Fields;
 use crate::quantity::Quantity;
 use crate::spec::{Cluster, Metadata, said};
 
 /// Annotation-free labels that every pod of a cluster has, and that the StatefulSet selects by.
 const POD_LABELS: [(&str, &str); 3] =
     [("app", "redis-enterprise"), ("redis.io/cluster", "$(metadata.name)"), ("redis.io/role", "node")];
+
+/// Secrets that the spec may name, and the two that this step makes.
+const SECRETS: [&str; 18] = [
+    "$(metadata.name)",
+    "$(metadata.name)-in-force",
+    "$(spec.backup.s3.caCertificateSecretName)",
+    "$(spec.certificates.apiCertificateSecretName)",
+    "$(spec.certificates.cmCertificateSecretName)",
+    "$(spec.certificates.cpInternodeEncryptionCertificateSecretName)",
+    "$(spec.certificates.dpInternodeEncryptionCertificateSecretName)",
+    "$(spec.certificates.ldapClientCertificateSecretName)",
+    "$(spec.certificates.metricsExporterCertificateSecretName)",
+    "$(spec.certificates.proxyCertificateSecretName)",
+    "$(spec.certificates.ssoIssuerCertificateSecretName)",
+    "$(spec.certificates.ssoServiceCertificateSecretName)",
+    "$(spec.certificates.syncerCertificateSecretName)",
+    "$(spec.clusterCredentialSecretName)",
+    "$(spec.ldap.bindCredentialsSecretName)",
+    "$(spec.ldap.caCertificateSecretName)",
+    "$(spec.licenseSecretName)",
+    "$(spec.sso.saml.idpMetadataSecretName)",
+];
 
 pub(crate) struct Seen<'a> {
     pub(crate) observed: &'a Observation,
@@ -27,7 +50,8 @@ pub(crate) struct Seen<'a> {
     pub(crate) bootstrap: Fact<BTreeMap<String, facts::PodBootstrap>>,
     pub(crate) nodes: Fact<Vec<facts::Node>>,
     pub(crate) nodes_status: Fact<BTreeMap<String, facts::NodeStatus>>,
-    pub(crate) settings: Fact<facts::ClusterSettings>,
+    pub(crate) settings: Fact<Fields>,
+    pub(crate) policy: Fact<Fields>,
     pub(crate) license: Fact<facts::License>,
     pub(crate) modules: Fact<Vec<facts::Module>>,
 }
@@ -43,8 +67,15 @@ pub(crate) struct Image {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Pod {
-    pub(crate) metadata: Metadata,
+    pub(crate) metadata: PodMetadata,
     pub(crate) status: PodStatus,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct PodMetadata {
+    pub(crate) deletion_timestamp: Option<String>,
+    pub(crate) labels: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -96,7 +127,14 @@ pub(crate) struct StatefulSetSpec {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct ClaimTemplate {
+    pub(crate) metadata: ClaimName,
     pub(crate) spec: ClaimSpec,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct ClaimName {
+    pub(crate) name: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -131,6 +169,7 @@ pub(crate) struct StatefulSetStatus {
 #[serde(default)]
 pub(crate) struct Claim {
     pub(crate) metadata: Metadata,
+    pub(crate) spec: ClaimSpec,
     pub(crate) status: ClaimStatus,
 }
 
@@ -138,6 +177,17 @@ pub(crate) struct Claim {
 #[serde(default)]
 pub(crate) struct ClaimStatus {
     pub(crate) phase: String,
+    pub(crate) capacity: ClaimRequests,
+    pub(crate) conditions: Vec<ClaimCondition>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct ClaimCondition {
+    #[serde(rename = "type")]
+    pub(crate) type_: String,
+    pub(crate) status: String,
+    pub(crate) message: String,
 }
 
 /// Values are fingerprints.
@@ -190,10 +240,15 @@ pub(crate) fn manifest() -> Manifest {
             "status.modules",
             "status.bundledDatabaseVersions",
             "status.redisEnterpriseIPFamily",
+            "status.managedAPIs",
+            "status.certificatesStatus",
+            "status.persistenceStatus",
         ])
-        .observe(
-            Observe::new("pods", "v1", "Pod").labels(POD_LABELS).fields(["status.podIP", "status.containerStatuses"]),
-        )
+        .observe(Observe::new("pods", "v1", "Pod").labels(POD_LABELS).fields([
+            "metadata.labels",
+            "status.podIP",
+            "status.containerStatuses",
+        ]))
         .observe(Observe::new("statefulsets", "apps/v1", "StatefulSet").names(["$(metadata.name)"]).fields([
             "spec.volumeClaimTemplates",
             "status.observedGeneration",
@@ -201,16 +256,14 @@ pub(crate) fn manifest() -> Manifest {
             "status.currentRevision",
             "status.updateRevision",
         ]))
-        .observe(
-            Observe::new("claims", "v1", "PersistentVolumeClaim")
-                .labels(POD_LABELS)
-                .fields(["metadata.creationTimestamp", "status.phase"]),
-        )
-        .observe(
-            Observe::new("secrets", "v1", "Secret")
-                .names(["$(metadata.name)", "$(spec.clusterCredentialSecretName)", "$(spec.licenseSecretName)"])
-                .fields(["data"]),
-        )
+        .observe(Observe::new("claims", "v1", "PersistentVolumeClaim").labels(POD_LABELS).fields([
+            "metadata.creationTimestamp",
+            "spec.resources",
+            "status.phase",
+            "status.capacity",
+            "status.conditions",
+        ]))
+        .observe(Observe::new("secrets", "v1", "Secret").names(SECRETS).fields(["data"]))
         .observe(
             Observe::new("rivals", "app.redislabs.com/v1", "RedisEnterpriseCluster")
                 .all()
@@ -221,7 +274,8 @@ pub(crate) fn manifest() -> Manifest {
                 .all()
                 .fields(["spec.redisEnterpriseCluster"]),
         )
-        .facts(["bootstrap", "nodes", "nodes-status", "cluster", "license", "modules"])
+        .facts(["bootstrap", "nodes", "nodes-status", "cluster", "policy", "license", "modules"])
+        .writes("v1", "PersistentVolumeClaim")
         .writes("v1", "ServiceAccount")
         .writes("rbac.authorization.k8s.io/v1", "Role")
         .writes("rbac.authorization.k8s.io/v1", "RoleBinding")
@@ -234,7 +288,24 @@ pub(crate) fn manifest() -> Manifest {
             "POST /v1/bootstrap/create_cluster",
             "POST /v1/bootstrap/join_cluster",
             "PUT /v1/cluster",
+            "PUT /v1/cluster/policy",
             "PUT /v1/license",
+            "GET /v1/cluster/auditing/db_conns",
+            "PUT /v1/cluster/auditing/db_conns",
+            "GET /v1/cluster/certificates",
+            "PUT /v1/cluster/certificates",
+            "GET /v1/cluster/ldap",
+            "PUT /v1/cluster/ldap",
+            "DELETE /v1/cluster/ldap",
+            "GET /v1/cluster/services_configuration",
+            "PUT /v1/cluster/services_configuration",
+            "GET /v1/cluster/sso",
+            "PUT /v1/cluster/sso",
+            "POST /v1/cluster/sso/saml/metadata/idp",
+            "GET /v1/metrics_config",
+            "PUT /v1/metrics_config",
+            "GET /v1/ocsp",
+            "PUT /v1/ocsp",
         ]);
     Manifest::new("rec", env!("CARGO_PKG_VERSION"))
         .description("Makes a Redis Enterprise cluster: its objects, its formation, its state")
@@ -269,6 +340,7 @@ impl<'a> Seen<'a> {
             nodes: observed.fact("nodes"),
             nodes_status: observed.fact("nodes-status"),
             settings: observed.fact("cluster"),
+            policy: observed.fact("policy"),
             license: observed.fact("license"),
             modules: observed.fact("modules"),
         })
@@ -291,6 +363,29 @@ impl<'a> Seen<'a> {
     /// The Secret with the administrator's name and password.
     pub(crate) fn credentials(&self) -> &str {
         said(self.cluster.spec.cluster_credential_secret_name.as_ref()).unwrap_or_else(|| self.name())
+    }
+
+    /// The Secret with copies of what the cluster took of other Secrets.
+    pub(crate) fn in_force(&self) -> String {
+        format!("{}-in-force", self.name())
+    }
+
+    /// The rack of a pod: the label of its Kubernetes node, where Kubernetes (1.35 on, for zone and region) or somebody
+    /// else copied it to the pod.
+    pub(crate) fn rack(&self, pod: &str) -> Option<&str> {
+        let label = said(self.cluster.spec.rack_awareness_node_label.as_ref())?;
+        let pod = self.pods.iter().find(|other| other.id.name == pod)?;
+        said(pod.metadata.labels.get(label))
+    }
+
+    /// Every wanted pod says its rack.
+    pub(crate) fn racks_are_known(&self) -> bool {
+        (0..self.cluster.spec.nodes()).all(|ordinal| self.rack(&self.pod_name(ordinal)).is_some())
+    }
+
+    /// Some pod says its rack, so that the others have to.
+    pub(crate) fn racks_are_told(&self) -> bool {
+        self.pods.iter().any(|pod| self.rack(&pod.id.name).is_some())
     }
 
     pub(crate) fn secret(&self, name: &str) -> Option<&Secret> {

@@ -58,10 +58,26 @@ pub(crate) struct Spec {
     #[serde(rename = "enforceIPv4")]
     pub(crate) enforce_ipv4: bool,
     pub(crate) security_context: SecurityContext,
-    pub(crate) redis_on_flash_spec: Option<Raw>,
+    #[serde(rename = "redisEnterpriseIPFamily")]
+    pub(crate) ip_family: Option<String>,
+    pub(crate) redis_on_flash_spec: Flash,
+    pub(crate) user_defined_modules: Vec<UserDefinedModule>,
     pub(crate) ingress_or_route_spec: Option<IngressOrRoute>,
     pub(crate) active_active: Option<Raw>,
+    pub(crate) certificates: BTreeMap<String, String>,
+    pub(crate) data_internode_encryption: Option<bool>,
+    pub(crate) encrypt_pkeys: Option<bool>,
+    pub(crate) resp3_default: Option<bool>,
+    pub(crate) redis_upgrade_policy: Option<String>,
+    #[serde(rename = "slaveHA")]
+    pub(crate) slave_ha: SlaveHa,
+    pub(crate) redis_enterprise_services_configuration: BTreeMap<String, OptionalService>,
+    pub(crate) backup: Backup,
     pub(crate) ldap: Option<Ldap>,
+    pub(crate) sso: Option<Sso>,
+    pub(crate) ocsp_configuration: Ocsp,
+    pub(crate) auditing: Auditing,
+    pub(crate) metrics_config: Metrics,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -118,8 +134,27 @@ pub(crate) struct IngressOrRoute {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Ldap {
+    pub(crate) protocol: String,
+    pub(crate) servers: Vec<LdapServer>,
+    pub(crate) bind_credentials_secret_name: Option<String>,
+    pub(crate) ca_certificate_secret_name: Option<String>,
     pub(crate) authentication_query: LdapQuery,
     pub(crate) authorization_query: LdapQuery,
+    pub(crate) enabled_for_control_plane: Option<bool>,
+    pub(crate) enabled_for_data_plane: Option<bool>,
+    #[serde(rename = "cacheTTLSeconds")]
+    pub(crate) cache_ttl_seconds: Option<i64>,
+    pub(crate) directory_timeout_seconds: Option<i64>,
+    pub(crate) cba: Option<bool>,
+    pub(crate) cba_identity_source: Option<String>,
+    pub(crate) cba_identity_oid: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct LdapServer {
+    pub(crate) host: String,
+    pub(crate) port: Option<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -127,7 +162,155 @@ pub(crate) struct Ldap {
 pub(crate) struct LdapQuery {
     pub(crate) template: Option<String>,
     pub(crate) attribute: Option<String>,
-    pub(crate) query: Option<Raw>,
+    pub(crate) query: Option<LdapSearch>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct LdapSearch {
+    pub(crate) base: String,
+    pub(crate) filter: String,
+    pub(crate) scope: String,
+}
+
+/// Flash storage; absent is the same as not enabled.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Flash {
+    pub(crate) enabled: bool,
+    pub(crate) storage_class_name: Option<String>,
+    pub(crate) big_store_driver: Option<String>,
+    pub(crate) flash_storage_engine: Option<String>,
+    pub(crate) flash_disk_size: Option<Quantity>,
+}
+
+impl Flash {
+    /// The engine, under its name or its deprecated one.
+    pub(crate) fn driver(&self) -> Option<&str> {
+        said(self.big_store_driver.as_ref()).or_else(|| said(self.flash_storage_engine.as_ref()))
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct UserDefinedModule {
+    pub(crate) name: String,
+    pub(crate) source: ModuleSource,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct ModuleSource {
+    pub(crate) http: Option<Download>,
+    pub(crate) https: Option<Download>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Download {
+    pub(crate) url: String,
+    pub(crate) credentials_secret: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct SlaveHa {
+    #[serde(rename = "slaveHAGracePeriod")]
+    pub(crate) grace_period: i64,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct OptionalService {
+    pub(crate) operating_mode: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Backup {
+    pub(crate) s3: BackupS3,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct BackupS3 {
+    pub(crate) url: Option<String>,
+    pub(crate) ca_certificate_secret_name: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Sso {
+    pub(crate) enabled: bool,
+    #[serde(rename = "enforceSSO")]
+    pub(crate) enforce: bool,
+    pub(crate) saml: Saml,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Saml {
+    pub(crate) idp_metadata_secret_name: Option<String>,
+    pub(crate) sp_metadata_secret_name: Option<String>,
+    pub(crate) issuer: Option<SamlIssuer>,
+    pub(crate) service_provider: SamlServiceProvider,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct SamlIssuer {
+    #[serde(rename = "entityID")]
+    pub(crate) entity_id: String,
+    #[serde(rename = "loginURL")]
+    pub(crate) login_url: String,
+    #[serde(rename = "logoutURL")]
+    pub(crate) logout_url: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct SamlServiceProvider {
+    pub(crate) base_address: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Ocsp {
+    pub(crate) ocsp_functionality: Option<bool>,
+    pub(crate) query_frequency: Option<i64>,
+    pub(crate) recovery_frequency: Option<i64>,
+    pub(crate) recovery_max_tries: Option<i64>,
+    pub(crate) response_timeout: Option<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Auditing {
+    pub(crate) config: Option<AuditConfig>,
+    pub(crate) db_conns_auditing: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct AuditConfig {
+    pub(crate) audit_protocol: String,
+    pub(crate) audit_address: String,
+    pub(crate) audit_port: Option<i64>,
+    pub(crate) audit_reconnect_interval: Option<i64>,
+    pub(crate) audit_reconnect_max_attempts: Option<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Metrics {
+    pub(crate) expose_database_tags: Option<bool>,
+    pub(crate) key_distribution_enabled: Option<bool>,
+    pub(crate) metrics_tag_keys_exposed: Option<Vec<String>>,
+    pub(crate) key_size_buckets: Option<String>,
+    pub(crate) key_items_buckets: Option<String>,
+    pub(crate) max_requests_in_flight: Option<i64>,
+    pub(crate) local_storage_max_size_mb: Option<i64>,
+    pub(crate) local_storage_retention_days: Option<i64>,
 }
 
 /// The status as this step wrote it before: what it remembers of the cluster.
@@ -141,6 +324,28 @@ pub(crate) struct LastStatus {
     pub(crate) bundled_database_versions: Option<Raw>,
     #[serde(rename = "redisEnterpriseIPFamily")]
     pub(crate) ip_family: Option<String>,
+    #[serde(rename = "managedAPIs")]
+    pub(crate) managed_apis: LastManaged,
+    pub(crate) certificates_status: LastCertificates,
+    pub(crate) persistence_status: LastPersistence,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct LastPersistence {
+    pub(crate) status: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct LastManaged {
+    pub(crate) ldap: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct LastCertificates {
+    pub(crate) generation: i64,
 }
 
 impl Spec {

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::facts;
 use crate::formation::View;
+use crate::managed::Parts;
 use crate::seen::Seen;
 use crate::state::State;
 use crate::storage;
@@ -84,9 +85,12 @@ struct CertificatesStatus {
     update_status: &'static str,
 }
 
-/// Nothing of what an operator may own is owned yet.
+/// What the operator owns once the spec says something of it.
 #[derive(Serialize)]
-struct ManagedApis {}
+struct ManagedApis {
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    ldap: bool,
+}
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -117,7 +121,7 @@ pub(crate) fn bare(state: State) -> Bare {
     Bare { state: state.as_str(), spec_status }
 }
 
-pub(crate) fn full<'a>(seen: &'a Seen<'_>, view: &View, state: State) -> Status<'a> {
+pub(crate) fn full<'a>(seen: &'a Seen<'_>, view: &View, parts: &Parts<'_>, state: State) -> Status<'a> {
     let last = &seen.cluster.status;
     let formed = view.formed().then(|| seen.credentials());
     let read = seen.license.known().map(license).map(Now::Read);
@@ -127,9 +131,11 @@ pub(crate) fn full<'a>(seen: &'a Seen<'_>, view: &View, state: State) -> Status<
     let read = seen.nodes.known().map(|nodes| Now::Read(bundled(nodes)));
     let bundled_database_versions = read.or(last.bundled_database_versions.as_deref().map(Now::Last));
     let persistence_status = seen.cluster.spec.persistent().then(|| {
-        let (bound, wanted) = (storage::bound(seen), seen.cluster.spec.nodes());
-        let status = if bound == wanted { "Provisioned" } else { "Provisioning" };
-        PersistenceStatus { status, succeeded: format!("{bound}/{wanted}") }
+        let progress = storage::progress(seen);
+        PersistenceStatus {
+            status: progress.word,
+            succeeded: format!("{}/{}", progress.ready, seen.cluster.spec.nodes()),
+        }
     });
     let address = view.nodes.iter().find_map(|node| node.ip.as_deref());
     let family = address.map(|address| if address.contains(':') { "IPv6" } else { "IPv4" });
@@ -140,8 +146,11 @@ pub(crate) fn full<'a>(seen: &'a Seen<'_>, view: &View, state: State) -> Status<
         cluster_credential_secret_name: last.cluster_credential_secret_name.as_deref().or(formed),
         license_status,
         persistence_status,
-        certificates_status: CertificatesStatus { generation: 0, update_status: "Completed" },
-        managed_apis: ManagedApis {},
+        certificates_status: CertificatesStatus {
+            generation: last.certificates_status.generation + i64::from(parts.endpoints_changed(seen)),
+            update_status: "Completed",
+        },
+        managed_apis: ManagedApis { ldap: parts.owns_ldap(seen) },
         modules,
         bundled_database_versions,
         ip_family: family.or(last.ip_family.as_deref()),

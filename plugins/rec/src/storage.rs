@@ -1,24 +1,72 @@
 //! Volumes: how large they are to be, what may not change about them, and how far they have come.
+//!
+//! A StatefulSet's claim templates cannot be changed, so the size in the template stays what it was at the beginning. The
+//! claims themselves are amended to the wanted size, those of later pods too; no pod restarts for it.
 
-use stepwright_sdk::Violation;
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use stepwright_sdk::{Event, Observed, Plan, Violation};
 
 use crate::objects::STORAGE;
 use crate::quantity::Quantity;
-use crate::seen::{ClaimTemplate, Seen};
+use crate::seen::{Claim, ClaimTemplate, Seen};
 
 /// Volume size where none is given: so many times the memory of a node (reference, 1.3).
 const MEMORY_MULTIPLE: i128 = 5;
+/// Conditions of a claim that end a resize without success.
+const FAILED: [&str; 2] = ["ControllerResizeError", "NodeResizeError"];
 
-/// The claim template of the running StatefulSet. Templates are immutable, so it is what the cluster has.
+#[derive(Serialize)]
+struct Amended<'a> {
+    spec: AmendedSpec<'a>,
+}
+
+#[derive(Serialize)]
+struct AmendedSpec<'a> {
+    resources: AmendedResources<'a>,
+}
+
+#[derive(Serialize)]
+struct AmendedResources<'a> {
+    requests: BTreeMap<&'static str, &'a Quantity>,
+}
+
+/// How far the volumes are.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// As in `status.persistenceStatus.status`.
+    pub(crate) word: &'static str,
+    pub(crate) ready: u32,
+    /// Why a volume could not grow.
+    pub(crate) failure: Option<String>,
+}
+
+/// The claim template of the running StatefulSet. Templates are immutable, so it is what the cluster began with.
 fn running<'a>(seen: &'a Seen<'_>) -> Option<&'a ClaimTemplate> {
-    seen.statefulset.as_ref().and_then(|set| set.spec.volume_claim_templates.first())
+    let named = |template: &&ClaimTemplate| ["", STORAGE].contains(&template.metadata.name.as_str());
+    seen.statefulset.as_ref().and_then(|set| set.spec.volume_claim_templates.iter().find(named))
 }
 
 fn running_size<'a>(seen: &'a Seen<'_>) -> Option<&'a Quantity> {
     running(seen).and_then(|template| template.spec.resources.requests.storage.as_ref())
 }
 
-/// The size of each volume. What runs keeps the size that it has.
+/// The claims of the wanted pods.
+fn claims<'a>(seen: &'a Seen<'_>) -> impl Iterator<Item = &'a Observed<Claim>> {
+    (0..seen.cluster.spec.nodes()).filter_map(|ordinal| {
+        let name = format!("{STORAGE}-{}", seen.pod_name(ordinal));
+        seen.claims.iter().find(|claim| claim.id.name == name)
+    })
+}
+
+/// The largest size that a volume was ever asked to have; it cannot become smaller.
+fn largest<'a>(seen: &'a Seen<'_>) -> Option<&'a Quantity> {
+    let asked = claims(seen).filter_map(|claim| claim.spec.resources.requests.storage.as_ref());
+    running_size(seen).into_iter().chain(asked).max_by_key(|size| size.nano())
+}
+
+/// The size in the claim template. What runs keeps the size that it has.
 pub(crate) fn size(seen: &Seen<'_>) -> Quantity {
     if let Some(size) = running_size(seen) {
         return size.clone();
@@ -28,18 +76,83 @@ pub(crate) fn size(seen: &Seen<'_>) -> Quantity {
     spec.persistent_spec.volume_size.clone().or_else(memory).unwrap_or_else(|| Quantity::new("20Gi"))
 }
 
-/// The volumes are wanted larger than they are, and that is not done by this version.
-pub(crate) fn wants_growth<'a>(seen: &'a Seen<'_>) -> Option<(&'a Quantity, &'a Quantity)> {
-    let wanted = seen.cluster.spec.persistent_spec.volume_size.as_ref()?;
-    let has = running_size(seen)?;
-    (wanted.nano()? > has.nano()?).then_some((has, wanted))
+/// The size of each flash volume: as much as memory where none is given (reference, 1.3).
+pub(crate) fn flash_size(seen: &Seen<'_>) -> Quantity {
+    let spec = &seen.cluster.spec;
+    let memory = || spec.resources().0.get("memory").cloned();
+    spec.redis_on_flash_spec.flash_disk_size.clone().or_else(memory).unwrap_or_else(|| Quantity::new("4Gi"))
+}
+
+/// The size that claims are to grow to, where that is more than the template's.
+fn grown<'a>(seen: &'a Seen<'_>) -> Option<&'a Quantity> {
+    let spec = &seen.cluster.spec.persistent_spec;
+    let wanted = spec.volume_size.as_ref().filter(|_| spec.enable_persistent_volume_resize)?;
+    (wanted.nano()? > running_size(seen)?.nano()?).then_some(wanted)
+}
+
+/// Asks for larger volumes.
+pub(crate) fn grow(mut plan: Plan, seen: &Seen<'_>) -> Plan {
+    let Some(size) = grown(seen) else { return plan };
+    for claim in claims(seen) {
+        let resources = AmendedResources { requests: BTreeMap::from([("storage", size)]) };
+        let body = Amended { spec: AmendedSpec { resources } };
+        plan = plan.amend("v1", "PersistentVolumeClaim", claim.id.name.clone(), &body);
+    }
+    plan
+}
+
+pub(crate) fn progress(seen: &Seen<'_>) -> Progress {
+    let wanted = grown(seen);
+    let large = |claim: &Claim| {
+        let has = claim.status.capacity.storage.as_ref().and_then(Quantity::nano);
+        wanted.is_none_or(|wanted| has >= wanted.nano())
+    };
+    let bound = || claims(seen).filter(|claim| claim.status.phase == "Bound");
+    let ready = bound().filter(|claim| large(claim)).count();
+    let ready = u32::try_from(ready).unwrap_or(u32::MAX);
+    let failure = claims(seen).find_map(|claim| {
+        let failed = |condition: &&crate::seen::ClaimCondition| {
+            FAILED.contains(&condition.type_.as_str()) && condition.status == "True"
+        };
+        let condition = claim.status.conditions.iter().find(failed)?;
+        Some(format!("{}: {}", claim.id.name, condition.message))
+    });
+    let resizing = bound().any(|claim| !large(claim));
+    let word = match (&failure, resizing) {
+        (Some(_), true) => "ResizeFailed",
+        (_, true) => "Resizing",
+        _ if ready == seen.cluster.spec.nodes() => "Provisioned",
+        _ => "Provisioning",
+    };
+    Progress { word, ready, failure: failure.filter(|_| word == "ResizeFailed") }
+}
+
+/// Tells when a resize begins, ends or fails.
+pub(crate) fn events(plan: Plan, seen: &Seen<'_>, progress: &Progress) -> Plan {
+    let before = seen.cluster.status.persistence_status.status.as_str();
+    if before == progress.word {
+        return plan;
+    }
+    let size = grown(seen).map(Quantity::as_str).unwrap_or_default();
+    match (before, progress.word) {
+        (_, "Resizing") => plan.event(Event::normal("PVCResizing", format!("volumes grow to {size}; no pod restarts"))),
+        (_, "ResizeFailed") => {
+            let why = progress.failure.clone().unwrap_or_default();
+            let text = format!("a volume cannot grow: {why}; its storage class must allow expansion while in use");
+            plan.event(Event::warning("PVCResizeFailed", text))
+        }
+        ("Resizing" | "ResizeFailed", "Provisioned") => {
+            plan.event(Event::normal("PVCResized", format!("all volumes have {size}")))
+        }
+        _ => plan,
+    }
 }
 
 /// What may not change once the cluster has its StatefulSet (reference, 3.2).
 pub(crate) fn violations(seen: &Seen<'_>) -> Vec<Violation> {
     let wanted = &seen.cluster.spec.persistent_spec;
     let mut violations = Vec::new();
-    if wanted.enable_persistent_volume_resize && seen.cluster.spec.redis_on_flash_spec.is_some() {
+    if wanted.enable_persistent_volume_resize && seen.cluster.spec.redis_on_flash_spec.enabled {
         violations.push(Violation::new(
             "spec.persistentSpec.enablePersistentVolumeResize",
             "cannot be combined with redisOnFlashSpec; remove one of the two",
@@ -80,7 +193,7 @@ pub(crate) fn violations(seen: &Seen<'_>) -> Vec<Violation> {
             ),
         ));
     }
-    if let (Some(wanted_size), Some(has)) = (&wanted.volume_size, &template.spec.resources.requests.storage) {
+    if let (Some(wanted_size), Some(has)) = (&wanted.volume_size, largest(seen)) {
         let remedy = if wanted_size.nano() < has.nano() {
             Some(format!("cannot shrink: the volumes have {}; set it back", has.as_str()))
         } else if wanted_size.nano() > has.nano() && !wanted.enable_persistent_volume_resize {
@@ -94,14 +207,4 @@ pub(crate) fn violations(seen: &Seen<'_>) -> Vec<Violation> {
         violations.extend(remedy.map(|remedy| Violation::new("spec.persistentSpec.volumeSize", remedy)));
     }
     violations
-}
-
-/// How many of the wanted volumes are there.
-pub(crate) fn bound(seen: &Seen<'_>) -> u32 {
-    let mut bound = 0;
-    for ordinal in 0..seen.cluster.spec.nodes() {
-        let name = format!("{STORAGE}-{}", seen.pod_name(ordinal));
-        bound += u32::from(seen.claims.iter().any(|claim| claim.id.name == name && claim.status.phase == "Bound"));
-    }
-    bound
 }

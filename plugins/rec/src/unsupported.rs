@@ -8,7 +8,6 @@ use stepwright_sdk::{Failure, Observation};
 use crate::objects::{ignored_attributes, is_taken_label};
 use crate::seen::Seen;
 use crate::spec::{Raw, said};
-use crate::storage;
 
 /// A field, and why it has no effect.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -23,21 +22,66 @@ pub(crate) struct Note {
     pub(crate) unsupported: Vec<Unsupported>,
 }
 
-/// Fields that this step acts on.
-const HANDLED: [&str; 30] = [
+/// Fields without any effect in this version, each with the reason. A field below another is found with or without it.
+const UNSUPPORTED: [(&str, &str); 25] = [
+    ("accessControl", "rolesPermissions of databases are always honoured"),
+    ("activeActive", "deprecated: use ingressOrRouteSpec"),
+    ("bootstrapperImageSpec", BOOTSTRAPPER),
+    ("bootstrapperResources", BOOTSTRAPPER),
+    ("clusterCredentialSecretRole", VAULT),
+    ("clusterRecovery", NOT_YET),
+    ("dmcExternalCBAAuthentication", "the server's API has no documented setting for it"),
+    ("ingressOrRouteSpec", NOT_YET),
+    ("ossClusterSettings", NOT_YET),
+    ("podStartingPolicy", "a pod that does not start is told in the status; none is deleted for it"),
+    ("redisEnterpriseServicesConfiguration.pdnsServer", "current versions of Redis Enterprise ignore it"),
+    ("redisEnterpriseServicesConfiguration.saslauthd", "current versions of Redis Enterprise have no such service"),
+    ("redisEnterpriseServicesRiggerImageSpec.digestHash", RIGGER),
+    ("redisEnterpriseServicesRiggerImageSpec.imagePullPolicy", RIGGER),
+    ("redisEnterpriseServicesRiggerImageSpec.repository", RIGGER),
+    ("redisEnterpriseServicesRiggerImageSpec.versionTag", RIGGER),
+    ("redisEnterpriseServicesRiggerResources", RIGGER),
+    ("serviceBrokerSpec", "the Service Catalog that it was for no longer exists"),
+    ("servicesRiggerSpec.extraEnvVars", RIGGER),
+    ("servicesRiggerSpec.podAnnotations", RIGGER),
+    ("servicesRiggerSpec.servicesRiggerAdditionalPodSpecAttributes", RIGGER),
+    (
+        "sso.saml.spMetadataSecretName",
+        "the server answers in XML, which steps are not handed whole; download it from /v1/cluster/sso/saml/metadata/sp",
+    ),
+    ("usageMeter", USAGE),
+    ("usageReportFields", USAGE),
+    ("vaultCASecret", VAULT),
+];
+const BOOTSTRAPPER: &str = "there is no bootstrapper container: the operator forms the cluster itself";
+const NOT_YET: &str = "this version does not act on it";
+const RIGGER: &str = "the services rigger runs inside the operator, not as pods of its own";
+const USAGE: &str = "this product reports no usage to anybody";
+const VAULT: &str = "secrets are kept in Kubernetes by this version";
+
+/// Fields that some step acts on. One that is in neither list is new to this version.
+const HANDLED: [&str; 53] = [
     "antiAffinityAdditionalTopologyKeys",
+    "auditing",
+    "backup",
+    "certificates",
     "clusterCredentialSecretName",
     "clusterCredentialSecretType",
     "containerTimezone",
     "createServiceAccount",
+    "dataInternodeEncryption",
+    "encryptPkeys",
     "enforceIPv4",
     "extraEnvVars",
     "extraLabels",
     "hostAliases",
+    "ldap",
     "license",
     "licenseSecretName",
+    "metricsConfig",
     "nodeSelector",
     "nodes",
+    "ocspConfiguration",
     "persistentSpec",
     "podAnnotations",
     "podAntiAffinity",
@@ -46,36 +90,30 @@ const HANDLED: [&str; 30] = [
     "pullSecrets",
     "rackAwarenessNodeLabel",
     "redisEnterpriseAdditionalPodSpecAttributes",
+    "redisEnterpriseIPFamily",
+    "redisEnterpriseImageSpec",
     "redisEnterpriseNodeResources",
     "redisEnterprisePodAnnotations",
+    "redisEnterpriseServicesConfiguration",
+    "redisEnterpriseServicesRiggerImageSpec",
     "redisEnterpriseTerminationGracePeriodSeconds",
     "redisEnterpriseVolumeMounts",
+    "redisOnFlashSpec",
+    "redisUpgradePolicy",
+    "resp3Default",
     "securityContext",
     "serviceAccountName",
-    "sideContainersSpec",
-    "username",
-    "volumes",
-];
-
-/// Fields that another step of the pipeline acts on, or reports.
-const ELSEWHERE: [&str; 8] = [
-    "redisEnterpriseImageSpec",
-    "redisEnterpriseServicesRiggerImageSpec",
-    "redisEnterpriseServicesRiggerResources",
     "services",
     "servicesRiggerSpec",
+    "sideContainersSpec",
+    "slaveHA",
+    "sso",
     "uiAnnotations",
     "uiServiceType",
     "upgradeSpec",
-];
-
-/// Fields with a word of their own; every other one is told `NOT_YET`.
-const NOT_YET: &str = "this version does not act on it";
-const SPECIAL: [(&str, &str); 4] = [
-    ("bootstrapperImageSpec", "there is no bootstrapper container: the operator forms the cluster itself"),
-    ("bootstrapperResources", "there is no bootstrapper container: the operator forms the cluster itself"),
-    ("serviceBrokerSpec", "the Service Catalog that it was for no longer exists"),
-    ("usageMeter", "this product reports no usage to anybody"),
+    "userDefinedModules",
+    "username",
+    "volumes",
 ];
 
 #[derive(Deserialize)]
@@ -89,45 +127,45 @@ fn says_nothing(text: &str) -> bool {
     matches!(text, "null" | "{}" | "[]" | "\"\"" | "false")
 }
 
+fn says_something_below(value: &Raw, path: &str) -> bool {
+    let Ok(fields) = serde_json::from_str::<BTreeMap<String, Raw>>(value.get()) else { return false };
+    let (field, rest) = path.split_once('.').map_or((path, None), |(field, rest)| (field, Some(rest)));
+    let Some(value) = fields.get(field).filter(|value| !says_nothing(value.get())) else { return false };
+    rest.is_none_or(|rest| says_something_below(value, rest))
+}
+
 pub(crate) fn unsupported(observed: &Observation, seen: &Seen<'_>) -> Result<Vec<Unsupported>, Failure> {
     let whole: Whole = observed.primary()?;
     let mut found = Vec::new();
     let mut tell = |field: String, reason: &str| {
         found.push(Unsupported { field: format!("spec.{field}"), reason: reason.to_owned() });
     };
-    for (field, value) in &whole.spec {
-        let known = HANDLED.contains(&field.as_str()) || ELSEWHERE.contains(&field.as_str());
-        if known || says_nothing(value.get()) {
-            continue;
+    for (path, reason) in UNSUPPORTED {
+        let (field, rest) = path.split_once('.').map_or((path, None), |(field, rest)| (field, Some(rest)));
+        let Some(value) = whole.spec.get(field) else { continue };
+        if !says_nothing(value.get()) && rest.is_none_or(|rest| says_something_below(value, rest)) {
+            tell(path.to_owned(), reason);
         }
-        let special = SPECIAL.iter().find(|(name, _)| name == field);
-        tell(field.clone(), special.map_or(NOT_YET, |(_, reason)| reason));
+    }
+    for (field, value) in &whole.spec {
+        let known = HANDLED.contains(&field.as_str()) || UNSUPPORTED.iter().any(|(path, _)| path == field);
+        if !known && !says_nothing(value.get()) {
+            tell(field.clone(), NOT_YET);
+        }
     }
     let spec = &seen.cluster.spec;
     if whole.spec.get("clusterCredentialSecretType").is_some_and(|kind| kind.get() == "\"vault\"") {
         tell("clusterCredentialSecretType".into(), "secrets are kept in Kubernetes by this version");
     }
-    if let Some((has, wanted)) = storage::wants_growth(seen) {
-        let reason = format!("volumes keep {}: this version does not grow them to {}", has.as_str(), wanted.as_str());
-        tell("persistentSpec.volumeSize".into(), &reason);
-    }
-    if said(spec.rack_awareness_node_label.as_ref()).is_some() {
+    if said(spec.rack_awareness_node_label.as_ref()).is_some() && !seen.racks_are_told() {
         tell(
             "rackAwarenessNodeLabel".into(),
-            "pods are spread by it, but nodes are not told their rack by this version",
+            "pods are spread by it, but no pod has that label, so nodes are not told their rack; Kubernetes 1.35 and newer \
+             copy topology.kubernetes.io/zone and region to pods",
         );
     }
     if spec.pod_anti_affinity.is_some() && !spec.anti_affinity_additional_topology_keys.is_empty() {
         tell("antiAffinityAdditionalTopologyKeys".into(), "podAntiAffinity replaces the terms that it would add to");
-    }
-    if spec.container_timezone.propagate_host.is_some() {
-        tell("containerTimezone.propagateHost".into(), NOT_YET);
-    }
-    if spec.security_context.read_only_root_filesystem_policy.enabled {
-        tell("securityContext.readOnlyRootFilesystemPolicy".into(), NOT_YET);
-    }
-    if spec.security_context.fips.enabled {
-        tell("securityContext.fips".into(), NOT_YET);
     }
     for attribute in ignored_attributes(seen) {
         let field = format!("redisEnterpriseAdditionalPodSpecAttributes.{attribute}");

@@ -128,13 +128,61 @@ fn equal_sizes_in_another_notation_are_no_change() {
     assert_eq!(world.state(), "Running");
 }
 
-#[test]
-fn growth_is_reported_as_not_done() {
+fn claim(ordinal: u32, asked: &str, has: &str) -> Value {
+    json!({
+        "kind": "PersistentVolumeClaim",
+        "metadata": { "name": format!("redis-enterprise-storage-rec-{ordinal}"), "creationTimestamp": world::BORN },
+        "spec": { "resources": { "requests": { "storage": asked } } },
+        "status": { "phase": "Bound", "capacity": { "storage": has } },
+    })
+}
+
+fn growing(sizes: [&str; 3]) -> World {
     let mut world = World::running();
-    world.spec = json!({ "persistentSpec": { "volumeSize": "40Gi", "enablePersistentVolumeResize": true } });
+    world.spec["persistentSpec"] = json!({ "enablePersistentVolumeResize": true, "volumeSize": "40Gi" });
+    world.claims.clear();
+    world.sized_claims = (0..).zip(sizes).map(|(ordinal, has)| claim(ordinal, "40Gi", has)).collect();
+    world
+}
+
+#[test]
+fn volumes_grow_by_their_claims_and_the_statefulset_stays_as_it_is() {
+    let mut world = growing(["40Gi", "20Gi", "20Gi"]);
     let plan = world.plan();
-    assert_eq!(plan["notes"]["unsupported"][0]["field"], "spec.persistentSpec.volumeSize");
-    assert!(!plan["desired"].to_string().contains("40Gi"));
+    let amended = plan["amended"].as_array().unwrap();
+    assert_eq!(amended.len(), 3);
+    assert_eq!(amended[2]["id"], "v1 PersistentVolumeClaim ns/redis-enterprise-storage-rec-2");
+    assert_eq!(amended[2]["body"], json!({ "spec": { "resources": { "requests": { "storage": "40Gi" } } } }));
+    assert_eq!(plan["status"]["persistenceStatus"], json!({ "status": "Resizing", "succeeded": "1/3" }));
+    assert!(plan["events"].to_string().contains("PVCResizing"));
+    let template =
+        plan["desired"].as_array().unwrap().iter().find(|it| it["id"] == "apps/v1 StatefulSet ns/rec").unwrap();
+    let claim = &template["body"]["spec"]["volumeClaimTemplates"][0];
+    assert_eq!(claim["spec"]["resources"]["requests"]["storage"], "20Gi");
+
+    world.status["persistenceStatus"] = json!({ "status": "Resizing" });
+    world.sized_claims = (0..3).map(|ordinal| self::claim(ordinal, "40Gi", "40Gi")).collect();
+    let plan = world.plan();
+    assert_eq!(plan["status"]["persistenceStatus"], json!({ "status": "Provisioned", "succeeded": "3/3" }));
+    assert!(plan["events"].to_string().contains("PVCResized"));
+}
+
+#[test]
+fn a_volume_that_cannot_grow_is_told() {
+    let mut world = growing(["20Gi"; 3]);
+    world.sized_claims[1]["status"]["conditions"] =
+        json!([{ "type": "ControllerResizeError", "status": "True", "message": "class does not allow it" }]);
+    let plan = world.plan();
+    assert_eq!(plan["status"]["persistenceStatus"]["status"], "ResizeFailed");
+    assert!(plan["events"].to_string().contains("redis-enterprise-storage-rec-1: class does not allow it"));
+}
+
+#[test]
+fn volumes_that_have_grown_cannot_shrink_to_the_template() {
+    let mut world = growing(["40Gi"; 3]);
+    world.spec["persistentSpec"]["volumeSize"] = json!("30Gi");
+    let Err(Failure::Invalid(violations)) = world.run() else { panic!("must be refused") };
+    assert_eq!(violations[0].message, "cannot shrink: the volumes have 40Gi; set it back");
 }
 
 #[test]

@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::Cluster;
 
+/// What the tags of images with validated cryptography end with (reference, 1.3).
+const FIPS: &str = ".fips";
+
 /// The step's settings: what a cluster runs whose spec says nothing.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
@@ -56,10 +59,11 @@ pub(crate) fn decide(cluster: &Cluster, settings: &Settings) -> Image {
     };
     let tag = spec.version_tag.as_deref().or(kept).unwrap_or(&settings.node_image.tag);
     let repository = spec.repository.as_deref().unwrap_or(&settings.node_image.repository);
+    let suffix = if cluster.spec.security_context.fips.enabled { FIPS } else { "" };
     let image = match spec.digest_hash.as_deref() {
         Some(digest) if digest.contains(':') => format!("{repository}@{digest}"),
         Some(digest) => format!("{repository}@sha256:{digest}"),
-        None => format!("{repository}:{tag}"),
+        None => format!("{repository}:{tag}{suffix}"),
     };
     let pull_policy = spec.image_pull_policy.as_deref().unwrap_or("IfNotPresent");
     Image { image, tag: tag.to_owned(), pull_policy: pull_policy.to_owned() }

@@ -32,6 +32,19 @@ struct Spec {
     redis_enterprise_services_rigger_image_spec: ImageSpec,
     bootstrapper_image_spec: ImageSpec,
     upgrade_spec: UpgradeSpec,
+    security_context: SecurityContext,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct SecurityContext {
+    fips: Fips,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Fips {
+    enabled: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -64,6 +77,7 @@ impl Plugin for Upgrade {
                 "spec.redisEnterpriseServicesRiggerImageSpec",
                 "spec.bootstrapperImageSpec",
                 "spec.upgradeSpec",
+                "spec.securityContext.fips",
                 "status.redisEnterpriseVersion",
             ]))
     }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::{Metadata, STORAGE, config, labels, selector, service_account};
+use super::{FLASH, FLASH_PATH, Metadata, STORAGE, config, labels, selector, service_account};
 use crate::passthrough::{canonical, canonical_all};
 use crate::quantity::Quantity;
 use crate::seen::Seen;
@@ -16,6 +16,14 @@ use crate::spec::said;
 const USER: u32 = 1001;
 /// A year: a node has all the time that it needs to hand over its shards.
 const GRACE_SECONDS: i64 = 31_536_000;
+/// Where a node writes beside its volume, for pods whose root cannot be written.
+const SCRATCH: [(&str, &str); 4] = [
+    ("scratch-etc", "/etc/opt/redislabs"),
+    ("scratch-run", "/run"),
+    ("scratch-tmp", "/tmp"),
+    ("scratch-var", "/var/opt/redislabs"),
+];
+const LOCALTIME: (&str, &str) = ("localtime", "/etc/localtime");
 const HOSTNAME: &str = "kubernetes.io/hostname";
 
 #[derive(Serialize)]
@@ -148,6 +156,8 @@ struct Exec {
 struct ContainerSecurity {
     allow_privilege_escalation: bool,
     capabilities: Capabilities,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    read_only_root_filesystem: bool,
 }
 
 #[derive(Serialize)]
@@ -190,6 +200,11 @@ enum AnyVolume<'a> {
         name: &'static str,
         empty_dir: Nothing,
     },
+    #[serde(rename_all = "camelCase")]
+    Host {
+        name: &'static str,
+        host_path: HostPath,
+    },
     Given(Value),
 }
 
@@ -208,6 +223,12 @@ struct ConfigMapVolume {
 
 #[derive(Serialize)]
 struct Nothing {}
+
+#[derive(Serialize)]
+struct HostPath {
+    path: &'static str,
+    r#type: &'static str,
+}
 
 pub(super) fn template<'a>(seen: &'a Seen<'_>) -> Template<'a> {
     let spec = &seen.cluster.spec;
@@ -320,6 +341,7 @@ fn node<'a>(seen: &'a Seen<'_>) -> Container<'a> {
         security_context: ContainerSecurity {
             allow_privilege_escalation: adjust,
             capabilities: Capabilities { add: if adjust { &["SYS_RESOURCE"] } else { &[] }, drop: ["ALL"] },
+            read_only_root_filesystem: spec.security_context.read_only_root_filesystem_policy.enabled,
         },
         volume_mounts: mounts(seen),
     }
@@ -346,6 +368,16 @@ fn mounts<'a>(seen: &'a Seen<'_>) -> Vec<AnyMount<'a>> {
         own("credentials", "/opt/redislabs/credentials", None, Some(true)),
         own("health-check", "/opt/redislabs/shared", None, Some(true)),
     ];
+    let spec = &seen.cluster.spec;
+    if spec.redis_on_flash_spec.enabled {
+        mounts.push(own(FLASH, FLASH_PATH, None, None));
+    }
+    if spec.security_context.read_only_root_filesystem_policy.enabled {
+        mounts.extend(SCRATCH.map(|(name, path)| own(name, path, None, None)));
+    }
+    if spec.container_timezone.propagate_host.is_some() {
+        mounts.push(own(LOCALTIME.0, LOCALTIME.1, None, Some(true)));
+    }
     mounts.extend(seen.cluster.spec.redis_enterprise_volume_mounts.iter().map(|raw| AnyMount::Given(raw)));
     mounts
 }
@@ -360,6 +392,14 @@ fn volumes<'a>(seen: &'a Seen<'_>) -> Vec<AnyVolume<'a>> {
     ];
     if !seen.cluster.spec.persistent() {
         volumes.push(AnyVolume::Empty { name: STORAGE, empty_dir: Nothing {} });
+    }
+    let spec = &seen.cluster.spec;
+    if spec.security_context.read_only_root_filesystem_policy.enabled {
+        volumes.extend(SCRATCH.map(|(name, _)| AnyVolume::Empty { name, empty_dir: Nothing {} }));
+    }
+    if spec.container_timezone.propagate_host.is_some() {
+        let host_path = HostPath { path: LOCALTIME.1, r#type: "File" };
+        volumes.push(AnyVolume::Host { name: LOCALTIME.0, host_path });
     }
     volumes.extend(canonical_all(&seen.cluster.spec.volumes).map(AnyVolume::Given));
     volumes

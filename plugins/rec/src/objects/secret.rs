@@ -6,6 +6,7 @@ use serde::Serialize;
 use stepwright_sdk::{Plan, SecretValue, generate, plain, secret_ref};
 
 use super::{Metadata, metadata};
+use crate::managed::Parts;
 use crate::seen::Seen;
 use crate::spec::said;
 
@@ -33,6 +34,16 @@ pub(crate) fn license_source(seen: &Seen<'_>) -> Result<Option<SecretValue>, Str
         Some(false) => Err(format!("the Secret `{name}` of spec.licenseSecretName has no key `license`")),
         None => Err(format!("the Secret `{name}` of spec.licenseSecretName does not exist")),
     }
+}
+
+/// Copies of what the cluster took of other Secrets, so that a change of those is seen, and survives a restart.
+pub(super) fn in_force(plan: Plan, seen: &Seen<'_>, parts: &Parts<'_>) -> Plan {
+    let copies = parts.in_force(seen);
+    if copies.is_empty() {
+        return plan;
+    }
+    let string_data = copies.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+    plan.desire("v1", "Secret", seen.in_force(), &Secret { metadata: metadata(seen), r#type: "Opaque", string_data })
 }
 
 pub(super) fn desire(plan: Plan, seen: &Seen<'_>) -> Plan {

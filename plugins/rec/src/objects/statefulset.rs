@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use stepwright_sdk::Plan;
 
-use super::{LabelSelector, STORAGE, WithSpec, metadata, network, pod, selector};
+use super::{FLASH, LabelSelector, STORAGE, WithSpec, metadata, network, pod, selector};
 use crate::quantity::Quantity;
 use crate::seen::Seen;
 use crate::storage;
@@ -20,7 +20,7 @@ struct StatefulSetSpec<'a> {
     selector: LabelSelector<'a>,
     template: pod::Template<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    volume_claim_templates: Option<[Claim<'a>; 1]>,
+    volume_claim_templates: Option<Vec<Claim<'a>>>,
 }
 
 #[derive(Serialize)]
@@ -58,19 +58,29 @@ struct ClaimResources {
     requests: BTreeMap<&'static str, Quantity>,
 }
 
-pub(super) fn desire(plan: Plan, seen: &Seen<'_>) -> Plan {
-    let spec = &seen.cluster.spec;
-    let claim = spec.persistent().then(|| Claim {
+fn claim<'a>(name: &'a str, size: Quantity, storage_class_name: Option<&'a str>) -> Claim<'a> {
+    Claim {
         api_version: "v1",
         kind: "PersistentVolumeClaim",
-        metadata: ClaimName { name: STORAGE },
+        metadata: ClaimName { name },
         spec: ClaimSpec {
             access_modes: ["ReadWriteOnce"],
-            resources: ClaimResources { requests: BTreeMap::from([("storage", storage::size(seen))]) },
-            storage_class_name: spec.persistent_spec.storage_class_name.as_deref(),
+            resources: ClaimResources { requests: BTreeMap::from([("storage", size)]) },
+            storage_class_name,
             volume_mode: "Filesystem",
         },
-    });
+    }
+}
+
+pub(super) fn desire(plan: Plan, seen: &Seen<'_>) -> Plan {
+    let spec = &seen.cluster.spec;
+    let mut claims = Vec::new();
+    if spec.persistent() {
+        claims.push(claim(STORAGE, storage::size(seen), spec.persistent_spec.storage_class_name.as_deref()));
+    }
+    if spec.redis_on_flash_spec.enabled {
+        claims.push(claim(FLASH, storage::flash_size(seen), spec.redis_on_flash_spec.storage_class_name.as_deref()));
+    }
     let body = WithSpec {
         metadata: metadata(seen),
         spec: StatefulSetSpec {
@@ -80,7 +90,7 @@ pub(super) fn desire(plan: Plan, seen: &Seen<'_>) -> Plan {
             update_strategy: UpdateStrategy { r#type: "RollingUpdate" },
             selector: LabelSelector { match_labels: selector(seen) },
             template: pod::template(seen),
-            volume_claim_templates: claim.map(|claim| [claim]),
+            volume_claim_templates: Some(claims).filter(|claims| !claims.is_empty()),
         },
     };
     plan.desire("apps/v1", "StatefulSet", seen.name(), &body)

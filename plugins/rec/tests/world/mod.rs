@@ -20,6 +20,8 @@ pub(crate) struct World {
     pub(crate) pods: Vec<(String, Option<String>, Value)>,
     /// Ordinal and time of creation.
     pub(crate) claims: Vec<(u32, String)>,
+    /// Claims as a whole, for those that look at sizes.
+    pub(crate) sized_claims: Vec<Value>,
     pub(crate) statefulset: Option<Value>,
     pub(crate) secrets: Vec<Value>,
     pub(crate) rivals: Vec<Value>,
@@ -27,6 +29,8 @@ pub(crate) struct World {
     pub(crate) facts: Vec<(String, Value)>,
     pub(crate) replies: Vec<(String, u16, Value)>,
     pub(crate) round: u32,
+    /// Racks of the first pods.
+    pub(crate) racks: Vec<String>,
 }
 
 impl Default for World {
@@ -37,6 +41,7 @@ impl Default for World {
             deleting: false,
             pods: Vec::new(),
             claims: Vec::new(),
+            sized_claims: Vec::new(),
             statefulset: None,
             secrets: Vec::new(),
             rivals: Vec::new(),
@@ -44,6 +49,7 @@ impl Default for World {
             facts: Vec::new(),
             replies: Vec::new(),
             round: 0,
+            racks: Vec::new(),
         }
     }
 }
@@ -165,7 +171,12 @@ impl World {
         let mut given = Given::new::<Rec>(&primary).note("upgrade", &image).round(self.round);
         let mut bootstrap = Map::new();
         for (name, ip, answer) in &self.pods {
-            let pod = json!({ "kind": "Pod", "metadata": { "name": name }, "status": { "podIP": ip } });
+            let ordinal: usize = name.rsplit('-').next().and_then(|text| text.parse().ok()).unwrap_or_default();
+            let mut pod =
+                json!({ "kind": "Pod", "metadata": { "name": name, "labels": {} }, "status": { "podIP": ip } });
+            if let Some(rack) = self.racks.get(ordinal) {
+                pod["metadata"]["labels"]["topology.kubernetes.io/zone"] = json!(rack);
+            }
             given = given.object("pods", &pod);
             if ip.is_some() {
                 bootstrap.insert(name.clone(), answer.clone());
@@ -180,6 +191,7 @@ impl World {
             given = given.object("claims", &claim);
         }
         let sets = [
+            ("claims", self.sized_claims.as_slice()),
             ("statefulsets", self.statefulset.as_slice()),
             ("secrets", &self.secrets),
             ("rivals", &self.rivals),
