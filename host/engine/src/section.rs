@@ -33,7 +33,7 @@ pub fn strip(bytes: &[u8]) -> Vec<u8> {
         match payload {
             Payload::CustomSection(section) if section.name() == NAME => length = 0,
             Payload::ModuleSection { unchecked_range, .. } | Payload::ComponentSection { unchecked_range, .. } => {
-                parser.skip_section();
+                // The parser goes on behind it by itself.
                 length = length.saturating_add(unchecked_range.len());
             }
             Payload::CodeSectionStart { size, .. } => {

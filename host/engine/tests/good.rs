@@ -52,6 +52,15 @@ fn everything_observed_reaches_the_guest_and_everything_planned_comes_back() {
 }
 
 #[test]
+fn a_call_is_accounted_for() {
+    let echo = load(&engine(), "echo");
+    let usage = echo.ask(&observation("echo")).usage;
+    assert!(usage.memory_bytes >= 64 << 10 && usage.memory_bytes <= 64 << 20, "{usage:?}");
+    assert!(usage.took > Duration::ZERO && usage.bytes_in > 0 && usage.bytes_out > 0, "{usage:?}");
+    assert_eq!((usage.log_lines, usage.fuel), (1, None));
+}
+
+#[test]
 fn a_step_s_own_failures_are_answers() {
     let echo = load(&engine(), "echo");
     let mut observed = observation("echo");

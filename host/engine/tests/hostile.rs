@@ -36,6 +36,7 @@ fn an_endless_loop_is_ended_at_its_deadline() {
     let spins = load(&engine, "spins");
     let began = Instant::now();
     let error = spins.reconcile(&observation("spins")).unwrap_err();
+    assert!(error.to_string().contains("past its deadline of 50ms"), "{error}");
     let limit = Duration::from_millis(50);
     assert!(matches!(error, GuestError::DeadlineExceeded { limit: kept, .. } if kept == limit), "{error}");
     assert!(began.elapsed() >= limit);
@@ -47,7 +48,7 @@ fn an_endless_loop_is_ended_at_its_deadline() {
 #[test]
 fn memory_beyond_the_limit_is_refused() {
     let error = sin("eats-memory");
-    assert!(matches!(error, GuestError::MemoryExceeded { limit_mib: 16, .. }), "{error}");
+    assert!(matches!(error, GuestError::MemoryExceeded { asked_mib: 17.., limit_mib: 16, .. }), "{error}");
 }
 
 #[test]
@@ -82,7 +83,8 @@ fn a_flood_of_log_lines_is_cut_and_the_answer_counts() {
 
 #[test]
 fn a_manifest_that_cannot_be_read_is_refused_with_the_misspelt_field() {
-    let error = engine().load(&component("garbage-manifest")).map(|_| ()).unwrap_err();
+    // It cannot be packed, and so not be loaded either.
+    let error = engine().pack(&component("garbage-manifest")).unwrap_err();
     assert!(matches!(error, GuestError::Garbled { .. }), "{error}");
     assert!(error.to_string().contains("stepz"), "{error}");
 }

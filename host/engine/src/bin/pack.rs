@@ -11,10 +11,43 @@ use std::error::Error;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
+use stepwright_engine::compiler::child::{self, Task};
 use stepwright_engine::{Engine, EngineConfig, section};
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    // The engine's own tests need a compiler to run as a child, and cargo gives them this program.
+    if arguments.next().is_some_and(|first| first == "compile") {
+        return compile(arguments);
+    }
+    match pack_folders() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn compile(options: impl Iterator<Item = OsString>) -> ExitCode {
+    let mut task = Task { memory_mib: 0, seconds: 0, fuel: false };
+    for option in options {
+        let option = option.to_string_lossy();
+        let (name, value) = option.split_once('=').unwrap_or((&option, "0"));
+        let value = value.parse().unwrap_or_default();
+        match name {
+            "--memory-mib" => task.memory_mib = value,
+            "--seconds" => task.seconds = value,
+            "--fuel" => task.fuel = true,
+            _ => return ExitCode::FAILURE,
+        }
+    }
+    child::run(&task)
+}
+
+fn pack_folders() -> Result<(), Box<dyn Error>> {
     let folders: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
     let (pairs, []) = folders.as_chunks::<2>() else { return Err("give folders in pairs: from, into".into()) };
     let mut engine = None;

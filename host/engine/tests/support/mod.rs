@@ -104,3 +104,41 @@ pub(crate) fn resident_mib() -> u64 {
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
 }
+
+/// A component of the step world as far as its names go, with this inside and a manifest. It does not link.
+pub(crate) fn packed(inside: &str) -> Vec<u8> {
+    let manifest = r#"{"name":"a","version":"1","steps":[{"name":"s","primary":[]}]}"#;
+    let section = format!(r#"{{"contract":"0.1.0","world":"step-plugin","manifest":{manifest}}}"#);
+    sectioned(&format!(r#"{inside} (instance) (export "stepwright:plugin/step@0.1.0" (instance 0))"#), &section)
+}
+
+/// A component with this section.
+pub(crate) fn sectioned(inside: &str, section: &str) -> Vec<u8> {
+    let mut text = String::new();
+    for byte in section.bytes() {
+        write!(text, "\\{byte:02x}").unwrap();
+    }
+    wat::parse_str(format!(r#"(component {inside} (@custom "stepwright:manifest" "{text}"))"#)).unwrap()
+}
+
+/// One function of this many conditions over 2,000 locals: register allocation takes minutes.
+pub(crate) fn bomb(conditions: usize) -> Vec<u8> {
+    let mut body = "(local i64)".repeat(2_000);
+    for at in 0..conditions {
+        let (one, two) = (at * 7 % 2_000 + 1, at * 13 % 2_000 + 1);
+        write!(body, "local.get 0 if local.get {one} i64.const {at} i64.add local.set {two} end ").unwrap();
+    }
+    packed(&format!("(core module (func (export \"f\") (param i32) {body}))"))
+}
+
+/// A component whose section asks for other limits than its `describe` does.
+pub(crate) fn with_limits(name: &str, limits: &str) -> Vec<u8> {
+    let bytes = component(name);
+    let bare = stepwright_engine::section::strip(&bytes);
+    let section = format!(
+        r#"{{"contract":"0.1.0","world":"step-plugin","manifest":{{"name":"{name}","version":"0.1.0","steps":[{{"name":"{name}","primary":["spec","metadata.labels"],"limits":{limits}}},{{"name":"redb","primary":["spec","metadata.labels"],"limits":{limits}}}]}}}}"#
+    );
+    let packed = sectioned("", &section);
+    // Behind the header.
+    [bare.as_slice(), packed.get(8..).unwrap()].concat()
+}
