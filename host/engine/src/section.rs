@@ -32,8 +32,8 @@ pub fn strip(bytes: &[u8]) -> Vec<u8> {
         let mut length = consumed;
         match payload {
             Payload::CustomSection(section) if section.name() == NAME => length = 0,
+            // The parser stands behind these already; only code has to be skipped.
             Payload::ModuleSection { unchecked_range, .. } | Payload::ComponentSection { unchecked_range, .. } => {
-                parser.skip_section();
                 length = length.saturating_add(unchecked_range.len());
             }
             Payload::CodeSectionStart { size, .. } => {
@@ -85,6 +85,20 @@ mod tests {
 
     /// A component of nothing but two custom sections.
     const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0\x00\x03\x01ab\x00\x03\x01cd";
+
+    #[test]
+    fn modules_and_components_within_stay() {
+        let inner = r#"(component (core module (func)) (component (core module (func nop))))"#;
+        let bytes = wat::parse_str(inner).unwrap();
+        let manifest = RawValue::from_string("{}".into()).unwrap();
+        let section = Section { contract: "0.1.0", world: World::Step, manifest: &manifest };
+        let packed = write(&bytes, &section).unwrap();
+        assert_eq!(packed.get(..bytes.len()), Some(&bytes[..]));
+        assert_eq!(strip(&packed), bytes);
+        // A core module is no component, and is passed on.
+        let module = wat::parse_str("(module (func) (func nop))").unwrap();
+        assert_eq!(strip(&module), module);
+    }
 
     #[test]
     fn what_was_written_can_be_taken_away_again() {
