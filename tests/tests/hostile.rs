@@ -240,14 +240,14 @@ async fn told(running: &Running, row: &Row, victim: &str) -> Result<String, Stri
     }
 }
 
-/// A plugin that could not be read has no name; what is said of it stands on its ConfigMap. A plan is refused with the step
-/// and the plugin's digest.
+/// A plugin that could not be read has no name; what is said of it stands on its ConfigMap.
 fn names_plugin(text: &str, row: &Row) -> bool {
-    let digest = stepwright_core::guest::Digest::of(&row.bytes);
-    matches!(row.end, Refused) || text.contains(&format!("`{}`", row.sin)) || text.contains(digest.short())
+    matches!(row.end, Refused)
+        || text.contains(&format!("`{}`", row.sin))
+        || text.contains(&format!("plugin {}@", row.sin))
 }
 
-/// What there is in the namespace but for plugins, what the others want and what the good step wrote, and which namespaces there are.
+/// What there is in the namespace but for plugins, what the others want and what the good step wrote; and all namespaces.
 async fn world(running: &Running) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     let mut note = |kind: &str, metadata: &kube::api::ObjectMeta| {
