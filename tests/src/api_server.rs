@@ -168,8 +168,9 @@ pub async fn operator_set(
     operator_with(client, namespace, steps, plugins, loader, leadership, settings, 0).await
 }
 
+/// The same; one call in `purity_every` is made twice and compared, none if it is 0.
 #[allow(clippy::too_many_arguments, reason = "what an operator is made of, once")]
-async fn operator_with(
+pub async fn operator_with(
     client: Client,
     namespace: String,
     steps: &[&str],

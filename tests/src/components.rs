@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use wasm_encoder::{
     BlockType, CodeSection, Component, ComponentSection, CustomSection, Function, FunctionSection, InstanceSection,
-    Module, ModuleArg, ModuleSection, RefType, StartSection, TableSection, TableType, TypeSection, ValType,
+    Module, ModuleArg, ModuleSection, RefType, TableSection, TableType, TypeSection, ValType,
 };
 
 /// What is written into the test guest `sinner`.
@@ -140,36 +140,18 @@ fn leb128(bytes: &[u8]) -> (usize, &[u8]) {
     (value, &bytes[end + 1..])
 }
 
-/// Grows a table for as long as it is let.
+/// Wants a table of a hundred million elements before any of its code runs.
 pub fn table_bomb(card: &Card) -> Vec<u8> {
-    let mut types = TypeSection::new();
-    types.ty().function([], []);
-    let mut functions = FunctionSection::new();
-    functions.function(0);
     let mut tables = TableSection::new();
     tables.table(TableType {
         element_type: RefType::FUNCREF,
         table64: false,
-        minimum: 0,
+        minimum: 100_000_000,
         maximum: None,
         shared: false,
     });
-    let mut grow = Function::new([]);
-    grow.instructions()
-        .loop_(BlockType::Empty)
-        .ref_null(wasm_encoder::HeapType::FUNC)
-        .i32_const(1_000)
-        .table_grow(0)
-        .i32_const(-1)
-        .i32_ne()
-        .br_if(0)
-        .end()
-        .end();
-    let mut code = CodeSection::new();
-    code.function(&grow);
     let mut module = Module::new();
-    module.section(&types).section(&functions).section(&tables);
-    module.section(&StartSection { function_index: 0 }).section(&code);
+    module.section(&tables);
     let plain = Card { packed: false, ..card.clone() }.component();
     packed(with_module(plain, &module), "0.1.0", "step-plugin", &card.manifest)
 }

@@ -229,6 +229,13 @@ async fn secrets_are_made_once_kept_and_never_shown() {
         let text = serde_json::to_string(&observed).unwrap();
         assert!(!text.contains(&password), "a plugin was shown a password");
     }
+    let journal = serde_json::to_string(&running.journal.all()).unwrap();
+    let encoded = secret.data.as_ref().map(|data| serde_json::to_string(&data["password"]).unwrap()).unwrap();
+    assert!(
+        journal.contains("$secretKeyRef") && journal.contains("PUT /password"),
+        "the passes are recorded: {journal}"
+    );
+    assert!(!journal.contains(&password) && !journal.contains(encoded.trim_matches('"')), "a password is recorded");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -165,12 +165,16 @@ fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Without what is only for people to read.
 fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
             let path = entry?.path();
+            if path.extension() == Some(OsStr::new("md")) {
+                continue;
+            }
             if path.is_file() {
                 found.push(path);
             } else if path.is_dir() && !is_litter(&path) {

@@ -63,5 +63,19 @@ fn arguments() -> Args {
 /// To standard output; a reader that went away is no error.
 pub(crate) fn print(text: &str) {
     use std::io::Write as _;
-    let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
+    let _ = writeln!(std::io::stdout(), "{}", plain(text.trim_end()));
+}
+
+/// Without what a terminal would act on: messages of plugins are a stranger's words.
+pub(crate) fn plain(text: &str) -> String {
+    let shown = |it: char| if it.is_control() && it != '\n' && it != '\t' { char::REPLACEMENT_CHARACTER } else { it };
+    text.chars().map(shown).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_strangers_words_do_not_steer_the_terminal() {
+        assert_eq!(super::plain("a\u{1b}[2Jb\tc\nd\u{9b}\r"), "a\u{fffd}[2Jb\tc\nd\u{fffd}\u{fffd}");
+    }
 }

@@ -175,13 +175,28 @@ fn node(
     }
     let Some(owned) = owned.and_then(Value::as_object) else {
         // The value may even be equal; but it is somebody else's, and it would not be put back if they changed it.
-        return if is_blank(desired) { None } else { Some(path.here()) };
+        return if is_blank(desired) { None } else { Some(innermost(path, desired, observed)) };
     };
     match desired {
         Value::Object(fields) => object(path, fields, observed, owned),
         Value::Array(items) => array(path, items, observed, owned, quantity),
         _ => (!scalar_equal(desired, observed, quantity)).then(|| path.here()),
     }
+}
+
+/// The first field in `desired` whose value is another in `observed`; the whole where none is.
+fn innermost(path: &mut Path, desired: &Value, observed: &Value) -> String {
+    if let (Value::Object(fields), Value::Object(there)) = (desired, observed) {
+        for (key, value) in fields {
+            match there.get(key) {
+                Some(found) if covers(value, found, false) => {}
+                Some(found) => return path.within(key, |path| innermost(path, value, found)),
+                None if is_blank(value) => {}
+                None => return path.within(key, |path| path.here()),
+            }
+        }
+    }
+    path.here()
 }
 
 fn object(
@@ -377,6 +392,9 @@ mod tests {
             json!({"f:spec": {"f:serviceName": {}}}),
             Some("spec.replicas"),
         );
+        // With its last field a map goes from our record; the field is named all the same.
+        check(json!({"data": {"a": "1", "b": "2"}}), json!({"data": {"a": "1", "b": "x"}}), json!({}), Some("data.b"));
+        check(json!({"data": {"a": "1"}}), json!({"data": {"a": "1"}}), json!({}), Some("data"));
     }
 
     #[test]

@@ -51,7 +51,9 @@ const SHADOWS_WAITING: usize = 64;
 /// How long an answer about a kind's schema is believed.
 const SCHEMA_TTL: Duration = Duration::from_secs(600);
 /// The same for a no: the API server publishes the schema of a new CRD a moment after it serves the kind.
-const SCHEMA_RETRY: Duration = Duration::from_secs(5);
+pub(crate) const SCHEMA_RETRY: Duration = Duration::from_secs(5);
+/// How long after the first look a schema without conditions may still be one that is not published yet.
+const SCHEMA_YOUNG: Duration = Duration::from_secs(30);
 
 /// What every pass shares.
 pub struct Context {
@@ -77,7 +79,8 @@ pub struct Context {
     /// Kinds that pipelines reconcile.
     kinds: Vec<TypeRef>,
     leads: watch::Receiver<bool>,
-    conditions: parking_lot::Mutex<HashMap<TypeRef, (Instant, bool)>>,
+    /// By kind: when its schema was first looked at, when last, and whether it has conditions.
+    conditions: parking_lot::Mutex<HashMap<TypeRef, (Instant, Instant, bool)>>,
 }
 
 impl Context {
@@ -168,7 +171,7 @@ impl Context {
 
     /// Whether the kind's schema has `status.conditions`: the vendor's own CRDs have not, and refuse the field.
     pub(crate) async fn has_conditions(&self, kind: &TypeRef) -> bool {
-        if let Some((since, known)) = self.conditions.lock().get(kind)
+        if let Some((_, since, known)) = self.conditions.lock().get(kind)
             && since.elapsed() < if *known { SCHEMA_TTL } else { SCHEMA_RETRY }
         {
             return *known;
@@ -186,8 +189,17 @@ impl Context {
                 return false;
             }
         };
-        self.conditions.lock().insert(kind.clone(), (Instant::now(), known));
+        let now = Instant::now();
+        let mut conditions = self.conditions.lock();
+        let first = conditions.get(kind).map_or(now, |(first, ..)| *first);
+        conditions.insert(kind.clone(), (first, now, known));
         known
+    }
+
+    /// Whether a kind that has no conditions, as far as is known, may turn out to have them: a pass that rests on the answer
+    /// would not be looked at again.
+    pub(crate) fn may_get_conditions(&self, kind: &TypeRef) -> bool {
+        self.conditions.lock().get(kind).is_none_or(|(first, _, known)| !known && first.elapsed() < SCHEMA_YOUNG)
     }
 }
 

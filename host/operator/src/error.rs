@@ -11,8 +11,13 @@ use stepwright_core::journal::Reason;
 pub enum PassError {
     #[error(transparent)]
     Guest(#[from] GuestError),
-    #[error("the plan of step `{step}` (plugin {digest}) was refused")]
-    NotAdmitted { step: String, digest: String, source: Box<NotAdmitted> },
+    #[error("the plan of step `{step}` (plugin {plugin}) was refused")]
+    NotAdmitted {
+        step: String,
+        /// `<name>@<short digest>`.
+        plugin: String,
+        source: Box<NotAdmitted>,
+    },
     #[error(
         "plugin `{plugin}` was asked the same twice and planned two things: they differ at {field}. A step's plan may depend on its observation alone"
     )]

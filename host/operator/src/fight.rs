@@ -53,7 +53,9 @@ impl Fights {
             return false;
         };
         let recent = of.times.iter().filter(|time| now.duration_since(**time) < WINDOW).count();
-        recent + 1 >= TIMES || of.paused.as_ref().is_some_and(|(until, fight)| now < *until + 2 * fight.pause)
+        // After a pause it is tried once more; changed again, it goes on.
+        let goes_on = of.paused.as_ref().is_some_and(|(until, fight)| now < *until + 2 * fight.pause);
+        recent + 1 >= TIMES || (goes_on && recent > 0)
     }
 
     /// `field` is being put back.
@@ -84,6 +86,7 @@ impl Fights {
         let pause = of.paused.as_ref().map_or(PAUSE, |(_, last)| (last.pause * 2).min(LONGEST));
         let fight = Fight { field: field.to_owned(), manager, pause };
         of.field = field.to_owned();
+        of.times.clear();
         of.paused = Some((now + pause, fight.clone()));
         fight
     }
@@ -125,6 +128,7 @@ mod tests {
         assert_eq!(first.pause, PAUSE);
         assert_eq!(fights.paused(&id("p"), &id("o"), at(4)), Some(first));
         assert_eq!(fights.paused(&id("p"), &id("o"), at(5)), None);
+        assert!(!fights.is_suspect(&id("p"), &id("o"), "f", at(5)));
         // Tried once more after the pause, and changed again: at once a fight, and a longer one.
         fights.put_back(&id("p"), &id("o"), "f", at(5));
         assert!(fights.is_suspect(&id("p"), &id("o"), "f", at(6)));

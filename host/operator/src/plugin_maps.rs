@@ -161,6 +161,13 @@ impl PluginMaps {
     /// Takes note of a ConfigMap; says whether anything changed that is not our own doing.
     fn see(&mut self, map: ConfigMap) -> bool {
         let (name, print) = (map.name_any(), print(&map));
+        // What the watch still has to say of the time before our own last write is no news: taken for it, a decision that was
+        // just written down would be forgotten.
+        let version = |map: &ConfigMap| map.resource_version().and_then(|it| it.parse::<u64>().ok());
+        let known = self.seen.get(&name).and_then(|seen| version(&seen.map));
+        if known.zip(version(&map)).is_some_and(|(known, version)| version < known) {
+            return false;
+        }
         let changed = self.seen.get(&name).is_none_or(|seen| seen.print != print);
         self.seen.insert(name, Seen { map: Arc::new(map), print });
         changed
@@ -468,8 +475,10 @@ impl PluginMaps {
         self.board.post(status::posted(name, entry, &telling));
         if *self.leads.borrow()
             && let Some(map) = self.teller.tell(&map, &telling).await
+            && let Some(seen) = self.seen.get_mut(name).filter(|seen| seen.print == print(&map))
         {
-            self.see(map);
+            // Had somebody else changed it meanwhile, it would be for the watch to say so: from here nobody would act on it.
+            seen.map = Arc::new(map);
         }
     }
 

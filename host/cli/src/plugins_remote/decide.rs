@@ -11,8 +11,8 @@ use kube::runtime::watcher::watch_object;
 use serde_json::{Value, json};
 use stepwright_operator::offer::{told, wish};
 
-use crate::print;
 use crate::remote::Cluster;
+use crate::{plain, print};
 
 /// Where Kubernetes keeps the reason of a change.
 const CAUSE: &str = "kubernetes.io/change-cause";
@@ -124,7 +124,7 @@ async fn until_done(maps: Api<ConfigMap>, name: &str, decision: Decision, digest
             return Ok(now);
         }
         if now != last {
-            eprintln!("waiting, {now}");
+            eprintln!("waiting, {}", plain(&now));
             last = now;
         }
     }

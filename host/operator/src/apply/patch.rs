@@ -87,6 +87,8 @@ pub(super) fn refused(
     error: kube::Error,
 ) -> PassError {
     let object = id.to_string();
+    let wanted =
+        || if actor.plugin.is_empty() { object.clone() } else { format!("{object} of plugin {}", actor.plugin) };
     if let kube::Error::Api(status) = &error {
         let conflicts: Vec<String> = status
             .details
@@ -100,10 +102,10 @@ pub(super) fn refused(
             })
             .collect();
         if status.code == 409 && !conflicts.is_empty() {
-            return PassError::FieldConflict { object, conflicts: conflicts.join(", ") };
+            return PassError::FieldConflict { object: wanted(), conflicts: conflicts.join(", ") };
         }
         if is_unknown_field(status) {
-            return PassError::UnknownFields { object, message: status.message.clone() };
+            return PassError::UnknownFields { object: wanted(), message: status.message.clone() };
         }
         if status.code == 403
             && let Some(user) = &actor.user

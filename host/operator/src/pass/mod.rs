@@ -9,7 +9,7 @@ use stepwright_core::pipeline::Pipeline;
 use stepwright_core::plan::{Progress, Violation, Wait};
 
 use crate::apply::{self, Primary};
-use crate::controller::Context;
+use crate::controller::{Context, SCHEMA_RETRY};
 use crate::error::PassError;
 use crate::memory::Stopped;
 use crate::report;
@@ -134,11 +134,14 @@ async fn over(
         report::failed(context, primary, &error).await;
         return Err(error);
     }
-    let again_in = outcome.again_in;
-    let mut writes = outcome.writes;
+    let (mut again_in, mut writes) = (outcome.again_in, outcome.writes);
+    let kind = primary.kind.clone();
     report::passed(context, pipeline, primary, &outcome, &mut writes).await?;
     if writes > 0 {
         return Ok(Next::After(AFTER_WRITES));
+    }
+    if context.may_get_conditions(&kind) {
+        again_in = Some(again_in.map_or(SCHEMA_RETRY, |it| it.min(SCHEMA_RETRY)));
     }
     Ok(again_in.map_or(Next::AwaitChange, Next::After))
 }

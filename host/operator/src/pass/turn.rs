@@ -177,7 +177,7 @@ impl Turn<'_> {
         };
         let refused = |source| PassError::NotAdmitted {
             step: self.step.to_owned(),
-            digest: active.guest.digest().short().to_owned(),
+            plugin: format!("{}@{}", active.guest.manifest().name, active.guest.digest().short()),
             source: Box::new(source),
         };
         let plan = self.admit(active, primary, raw.as_ref().clone()).map_err(refused)?;
