@@ -22,6 +22,8 @@ use stepwright_operator::journal::Journal;
 use stepwright_operator::lease::{self, Leadership};
 use stepwright_operator::metrics::Metrics;
 use stepwright_operator::plugin_maps::Loader;
+use stepwright_operator::plugins::PluginSettings;
+use stepwright_operator::plugins::board::{Board, PluginsView};
 use stepwright_operator::slots::{Slots, Source};
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
@@ -81,6 +83,7 @@ pub struct Running {
     pub metrics: Arc<Metrics>,
     pub journal: Arc<Journal>,
     pub slots: Arc<Slots>,
+    board: Arc<Board>,
     pub table: Arc<Table>,
     stop: CancellationToken,
     task: Option<tokio::task::JoinHandle<anyhow::Result<()>>>,
@@ -120,14 +123,6 @@ pub async fn operator(steps: &[&str], plugins: Vec<Arc<dyn Guest>>) -> Running {
     operator_in(client, namespace, steps, plugins, Arc::new(|_: &[u8]| unreachable!("no loader"))).await
 }
 
-/// The same, and one in so many questions is asked twice.
-pub async fn operator_purist(steps: &[&str], plugins: Vec<Arc<dyn Guest>>, purity_every: u64) -> Running {
-    let client = client().await;
-    let namespace = namespace(&client).await;
-    let loader = Arc::new(|_: &[u8]| unreachable!("no loader"));
-    operator_as(client, namespace, steps, plugins, loader, lease::alone(), purity_every).await
-}
-
 /// Starts an operator with these plugins, and this way to load more from ConfigMaps.
 pub async fn operator_in(
     client: Client,
@@ -148,16 +143,40 @@ pub async fn operator_led(
     loader: Loader,
     leadership: Leadership,
 ) -> Running {
-    operator_as(client, namespace, steps, plugins, loader, leadership, 0).await
+    operator_set(client, namespace, steps, plugins, loader, leadership, PluginSettings::default()).await
 }
 
-async fn operator_as(
+/// Starts an operator in a fresh namespace that asks one in so many questions twice.
+pub async fn operator_purist(steps: &[&str], plugins: Vec<Arc<dyn Guest>>, purity_every: u64) -> Running {
+    let client = client().await;
+    let namespace = namespace(&client).await;
+    let loader = Arc::new(|_: &[u8]| unreachable!("no loader"));
+    let settings = PluginSettings::default();
+    operator_of(client, namespace, steps, plugins, loader, lease::alone(), settings, purity_every).await
+}
+
+/// The same, with these settings for plugins from ConfigMaps.
+pub async fn operator_set(
     client: Client,
     namespace: String,
     steps: &[&str],
     plugins: Vec<Arc<dyn Guest>>,
     loader: Loader,
     leadership: Leadership,
+    settings: PluginSettings,
+) -> Running {
+    operator_of(client, namespace, steps, plugins, loader, leadership, settings, 0).await
+}
+
+#[allow(clippy::too_many_arguments, reason = "each a part of the operator that some test chooses")]
+async fn operator_of(
+    client: Client,
+    namespace: String,
+    steps: &[&str],
+    plugins: Vec<Arc<dyn Guest>>,
+    loader: Loader,
+    leadership: Leadership,
+    settings: PluginSettings,
     purity_every: u64,
 ) -> Running {
     let stop = CancellationToken::new();
@@ -167,6 +186,7 @@ async fn operator_as(
     }
     let (caches, changes) = Caches::new(client.clone(), vec![namespace.clone()], stop.clone());
     let table = Arc::new(Table::default());
+    let board = settings.board.clone();
     let metrics = Arc::new(Metrics::default());
     let journal = Arc::new(Journal::default());
     let operator = Operator {
@@ -183,14 +203,20 @@ async fn operator_as(
         namespace: namespace.clone(),
         identity: "test".to_owned(),
         loader,
+        plugins: settings,
         purity_every,
         ready: Arc::new(AtomicBool::new(false)),
     };
     let task = tokio::spawn(operator.run(stop.clone()));
-    Running { client, namespace, metrics, journal, slots, table, stop, task: Some(task) }
+    Running { client, namespace, metrics, journal, slots, board, table, stop, task: Some(task) }
 }
 
 impl Running {
+    /// What the operator knows of its plugins.
+    pub fn plugins(&self) -> PluginsView {
+        self.board.view(&self.slots)
+    }
+
     pub fn things(&self) -> Api<DynamicObject> {
         Api::namespaced_with(self.client.clone(), &self.namespace, &thing())
     }

@@ -25,12 +25,14 @@ const PACKAGES: [(&str, &str); 4] = [
     ("wasi-libc", "/usr/lib/wasm32-wasi/libc.a"),
 ];
 
-/// Builds `plugins/` into `<target>/plugins/<name>.wasm` and `tests/guests/` into `<target>/guests/<name>.wasm`.
+/// Builds `plugins/` into `<target>/plugins/<name>.wasm` and `tests/guests/` into `<target>/guests/<name>.wasm`, and packs
+/// them: each then carries its manifest. Test guests that cannot be packed stay as they were built.
 pub fn build_plugins(root: &Path) -> anyhow::Result<()> {
     let target = target_dir(root);
     let build = target.join("wasm");
     fs::create_dir_all(&build).with_context(|| format!("cannot make {}", build.display()))?;
     let toolchain = Toolchain::find(root, &build)?;
+    let mut folders = Vec::new();
     for (workspace, into) in [("plugins", "plugins"), ("tests/guests", "guests")] {
         let workspace = root.join(workspace);
         let crates = components(&workspace)?;
@@ -39,8 +41,25 @@ pub fn build_plugins(root: &Path) -> anyhow::Result<()> {
         }
         toolchain.build(&workspace, &build)?;
         let from = build.join(TARGET).join("release");
-        publish(&crates, &from, &target.join(into))?;
+        let unpacked = build.join("unpacked").join(into);
+        publish(&crates, &from, &unpacked)?;
+        folders.extend([unpacked, target.join(into)]);
     }
+    pack(root, &target, &folders)
+}
+
+/// With the engine itself, in a small program of its own: the host embeds what comes out of this, and this crate is to stay
+/// quick to compile. Built with the features that the rest of the workspace has, so that libraries are compiled once.
+fn pack(root: &Path, target: &Path, folders: &[PathBuf]) -> anyhow::Result<()> {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--workspace", "--bin", "stepwright-pack"]);
+    cargo.current_dir(root).env("CARGO_TARGET_DIR", target);
+    let status = cargo.status().context("cannot run cargo")?;
+    ensure!(status.success(), "building stepwright-pack failed");
+    let program = target.join("debug/stepwright-pack");
+    let status = Command::new(&program).args(folders).current_dir(root).status();
+    let status = status.with_context(|| format!("cannot run {}", program.display()))?;
+    ensure!(status.success(), "packing the plugins failed");
     Ok(())
 }
 

@@ -330,6 +330,7 @@ fn run(
         namespace: namespace.to_owned(),
         identity: "bench".to_owned(),
         loader: Arc::new(|_: &[u8]| unreachable!("no plugin comes from a ConfigMap here")),
+        plugins: stepwright_operator::plugins::PluginSettings::default(),
         purity_every: 0,
         ready: Arc::new(AtomicBool::new(false)),
     };

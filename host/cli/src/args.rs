@@ -6,6 +6,11 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use stepwright_operator::local_api;
 
+use crate::explain::ExplainArgs;
+use crate::journal::JournalCommand;
+use crate::plugins_remote::RemoteCommand;
+use crate::replay::ReplayArgs;
+
 /// A Kubernetes operator whose reconcile steps are WebAssembly components.
 #[derive(Debug, Parser)]
 #[command(name = "stepwright", version, about, long_about = None)]
@@ -23,11 +28,45 @@ pub(crate) enum Command {
         /// A component for wasm32-wasip2.
         component: PathBuf,
     },
+    /// Tell what the last passes over an object saw, planned and did, or who decided one of its fields.
+    Explain(Box<ExplainArgs>),
+    /// Work with what the operator has recorded.
+    #[command(subcommand)]
+    Journal(JournalCommand),
+    /// Ask a component what was asked of another one, and compare the answers. Exit code 0: the same, 1: not, 2: unknown.
+    Replay(ReplayArgs),
+    /// Work with plugins.
+    #[command(subcommand)]
+    Plugins(PluginsCommand),
     /// Print the Role that the operator needs for its embedded plugins and pipelines, as YAML.
     Rbac,
+    /// Compile a component from standard input to standard output, within limits. The operator runs itself so.
+    #[command(hide = true)]
+    Compile {
+        #[arg(long)]
+        memory_mib: u32,
+        #[arg(long)]
+        seconds: u32,
+        #[arg(long)]
+        fuel: bool,
+    },
     /// Print this reference as Markdown.
     #[command(hide = true)]
     Docs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PluginsCommand {
+    /// Write what a component says of itself into it, so that it can be read without running it.
+    Pack {
+        /// A component for wasm32-wasip2.
+        file: PathBuf,
+        /// Where to write. Default: over the file.
+        #[arg(short, long)]
+        output: Option<PathBuf>,
+    },
+    #[command(flatten)]
+    Remote(RemoteCommand),
 }
 
 #[derive(Debug, Parser)]
@@ -44,6 +83,16 @@ pub(crate) struct RunArgs {
     /// Plugins in this folder (*.wasm) override the embedded ones.
     #[arg(long, env = "STEPWRIGHT_PLUGIN_DIR")]
     pub(crate) plugin_dir: Option<PathBuf>,
+    /// Compiled plugins are kept in this folder, so that a start does not compile them. Empty: nowhere.
+    #[arg(long, env = "STEPWRIGHT_CACHE_DIR")]
+    pub(crate) cache_dir: Option<PathBuf>,
+    /// The most that the folder of compiled plugins may come to, in MiB.
+    #[arg(long, env = "STEPWRIGHT_CACHE_MIB", default_value_t = 512)]
+    pub(crate) cache_mib: u32,
+    /// A file with this installation's key: 32 bytes in hexadecimal. Default: the Secret `stepwright-installation` in the
+    /// operator's namespace, which is made when it is not there.
+    #[arg(long, env = "STEPWRIGHT_INSTALLATION_KEY_FILE")]
+    pub(crate) installation_key_file: Option<PathBuf>,
     /// A JSON file with settings for steps: `{"upgrade": {…}}`.
     #[arg(long, env = "STEPWRIGHT_SETTINGS")]
     pub(crate) settings: Option<PathBuf>,
@@ -62,6 +111,21 @@ pub(crate) struct RunArgs {
     /// The port on which the journal is served to the CLI, on loopback only. 0: not at all.
     #[arg(long, env = "STEPWRIGHT_LOCAL_PORT", default_value_t = local_api::PORT)]
     pub(crate) local_port: u16,
+    /// Take up no plugin from a ConfigMap or a registry that is not signed by one of the keys.
+    #[arg(long, env = "STEPWRIGHT_REQUIRE_SIGNATURES", requires = "signature_keys")]
+    pub(crate) require_signatures: bool,
+    /// A Secret in the operator's namespace whose data are ed25519 public keys, PEM or base64.
+    #[arg(long, env = "STEPWRIGHT_SIGNATURE_KEYS", value_name = "SECRET")]
+    pub(crate) signature_keys: Option<String>,
+    /// Recorded passes of each step that a plugin is asked about before it is swapped in.
+    #[arg(long, env = "STEPWRIGHT_REHEARSAL_PASSES", default_value_t = 50)]
+    pub(crate) rehearsal_passes: usize,
+    /// The most memory that a plugin's manifest may ask for, in MiB.
+    #[arg(long, env = "STEPWRIGHT_MAX_MEMORY_MIB", default_value_t = 256)]
+    pub(crate) max_memory_mib: u32,
+    /// The most time that a plugin's manifest may ask for, for one call.
+    #[arg(long, env = "STEPWRIGHT_MAX_MILLISECONDS", default_value_t = 10_000)]
+    pub(crate) max_milliseconds: u32,
     /// The Lease by which one process leads. Empty: lead without one, for tests.
     #[arg(long, env = "STEPWRIGHT_LEASE", default_value = "stepwright")]
     pub(crate) lease: String,

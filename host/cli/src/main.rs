@@ -1,18 +1,37 @@
 //! The binary `stepwright`: arguments in, exit code out. The work is in the crates it puts together.
 
 mod args;
+mod compile;
+mod explain;
+mod installation;
+mod journal;
+mod pack;
 mod plugins;
+mod plugins_remote;
 mod rbac;
+mod remote;
+mod replay;
 mod run;
+mod table;
 
-use clap::{CommandFactory, Parser};
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::ExitCode;
 
-use crate::args::{Args, Command};
+use clap::{CommandFactory, FromArgMatches};
 
-fn main() -> anyhow::Result<()> {
-    match Args::parse().command {
+use crate::args::{Args, Command, PluginsCommand};
+
+fn main() -> anyhow::Result<ExitCode> {
+    match arguments().command {
+        Command::Compile { memory_mib, seconds, fuel } => return Ok(compile::child(memory_mib, seconds, fuel)),
         Command::Run(args) => run::run(*args),
         Command::Inspect { component } => plugins::inspect(&component),
+        Command::Explain(args) => explain::run(*args),
+        Command::Journal(command) => journal::run(command),
+        Command::Replay(args) => return Ok(replay::run(&args)),
+        Command::Plugins(PluginsCommand::Pack { file, output }) => pack::pack(&file, output.as_deref()),
+        Command::Plugins(PluginsCommand::Remote(command)) => plugins_remote::run(command),
         Command::Rbac => {
             print(&rbac::role()?);
             Ok(())
@@ -22,7 +41,18 @@ fn main() -> anyhow::Result<()> {
             print(&clap_markdown::help_markdown_command_custom(&Args::command(), &options));
             Ok(())
         }
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Under the name `kubectl-stepwright`, a link to this binary, it is kubectl's plugin `kubectl stepwright`.
+fn arguments() -> Args {
+    let as_plugin = std::env::args_os().next().is_some_and(|it| {
+        Path::new(&it).file_stem().and_then(OsStr::to_str).is_some_and(|name| name.starts_with("kubectl-"))
+    });
+    let command = Args::command();
+    let command = if as_plugin { command.bin_name("kubectl stepwright") } else { command };
+    Args::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
 }
 
 /// To standard output; a reader that went away is no error.

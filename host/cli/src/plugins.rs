@@ -8,9 +8,10 @@ use anyhow::Context as _;
 use serde_json::Value;
 use stepwright_core::guest::{Guest, GuestError};
 use stepwright_core::manifest::Manifest;
-use stepwright_engine::{Engine, EngineConfig};
+use stepwright_engine::{Bounds, Engine, EngineConfig};
 use stepwright_operator::plugin_maps::Loader;
-use stepwright_operator::slots::{Active, Slots, Source};
+use stepwright_operator::plugins::SectionReader;
+use stepwright_operator::slots::{Slots, Source};
 use tracing::{info, warn};
 
 include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
@@ -18,6 +19,11 @@ include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
 /// A loader over an engine, as the operator takes it.
 pub(crate) fn loader(engine: Arc<Engine>) -> Loader {
     Arc::new(move |bytes: &[u8]| -> Result<Arc<dyn Guest>, GuestError> { Ok(Arc::new(engine.load(bytes)?)) })
+}
+
+/// A reader of manifest sections, for signatures.
+pub(crate) fn sections(engine: Arc<Engine>) -> SectionReader {
+    Arc::new(move |bytes: &[u8]| engine.section(bytes).map_err(|error| error.to_string()))
 }
 
 /// Fills the slots: embedded plugins first, then those of the folder. An embedded plugin that does not load is our fault and
@@ -62,30 +68,13 @@ fn settings_for(guest: &Arc<dyn Guest>, settings: &BTreeMap<String, Value>) -> S
     found.map_or_else(|| "{}".to_owned(), Value::to_string)
 }
 
-/// Which plugin answers for each step, for the local API.
-pub(crate) fn view(slots: &Slots) -> Value {
-    let of = |(step, active): (String, Arc<Active>)| {
-        let plugin = active.plugin();
-        serde_json::json!({
-            "configMap": match &active.source { Source::ConfigMap(name) => name.rsplit('/').next(), _ => None },
-            "name": plugin.name, "steps": [step], "mode": "active", "state": "active",
-            "digest": plugin.digest, "source": plugin.source, "manifest": active.guest.manifest(),
-        })
-    };
-    serde_json::json!({"plugins": slots.versions().into_iter().map(of).collect::<Vec<_>>()})
-}
-
 /// Manifests of the embedded plugins.
 pub(crate) fn manifests() -> anyhow::Result<Vec<Manifest>> {
-    let engine = Engine::new(EngineConfig::default())?;
-    EMBEDDED
-        .iter()
-        .map(|(name, component)| {
-            let guest =
-                engine.load(component).with_context(|| format!("failed to load the embedded plugin `{name}`"))?;
-            Ok(guest.manifest().clone())
-        })
-        .collect()
+    let read = |(name, component): &(&str, &[u8])| {
+        let read = stepwright_engine::inspect(component, &Bounds::default());
+        Ok(read.with_context(|| format!("failed to read the embedded plugin `{name}`"))?.manifest)
+    };
+    EMBEDDED.iter().map(read).collect()
 }
 
 /// Prints what a component says of itself.

@@ -40,8 +40,13 @@ pub(crate) fn role() -> anyhow::Result<String> {
         allow(&group, &format!("{resource}/finalizers"), &["update"]);
     }
     // The host itself: plugins in ConfigMaps, credentials, the nodes' pods, leadership, Events.
-    allow("", "configmaps", &["get", "list", "watch", "patch"]);
+    allow("", "configmaps", &["get", "list", "watch", "create", "patch"]);
+    // A plugin may act as an account that opted in; then what it does is RBAC's to decide.
+    allow("", "serviceaccounts", &READ);
+    allow("", "serviceaccounts", &["impersonate"]);
     allow("", "secrets", &READ);
+    // Once, this installation's key.
+    allow("", "secrets", &["create"]);
     allow("", "pods", &READ);
     allow("coordination.k8s.io", "leases", &["get", "create", "patch", "update"]);
     allow("events.k8s.io", "events", &["create", "patch"]);

@@ -21,6 +21,8 @@ use stepwright_operator::journal::Journal;
 use stepwright_operator::lease;
 use stepwright_operator::local_api::{self, LocalApi};
 use stepwright_operator::metrics::Metrics;
+use stepwright_operator::plugins::PluginSettings;
+use stepwright_operator::plugins::board::Board;
 use stepwright_operator::slots::Slots;
 use stepwright_redis_enterprise::{Dialer, Direct, PortForward, RedisEnterprise, Settings};
 use tokio_util::sync::CancellationToken;
@@ -28,7 +30,7 @@ use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{LogFormat, Reach, RunArgs};
-use crate::plugins;
+use crate::{compile, installation, plugins};
 
 /// Runs the operator until SIGTERM or Ctrl-C.
 pub(crate) fn run(args: RunArgs) -> anyhow::Result<()> {
@@ -43,12 +45,20 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
         watch_namespaces,
         identity,
         plugin_dir,
+        cache_dir,
+        cache_mib,
+        installation_key_file,
         settings,
         pipelines,
         reach,
         bind_address,
         admin_port,
         local_port,
+        require_signatures,
+        signature_keys,
+        rehearsal_passes,
+        max_memory_mib,
+        max_milliseconds,
         lease,
         purity_every,
         log_format: _,
@@ -58,7 +68,24 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
 
     let pipelines = with_overrides(built_in_pipelines()?, pipelines.as_deref())?;
     let settings: BTreeMap<String, Value> = settings.as_deref().map(read_json).transpose()?.unwrap_or_default();
-    let engine = Arc::new(Engine::new(EngineConfig::default()).context("failed to set up the sandbox")?);
+    let inside = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() && std::env::var_os("KUBECONFIG").is_none();
+    let config = Config::infer().await.context("failed to find a cluster: no in-cluster account and no kubeconfig")?;
+    let client = Client::try_from(config).context("failed to set up the client of the API server")?;
+    let mut engine = EngineConfig { compiler: compile::compiler()?, ..EngineConfig::default() };
+    engine.ceiling.memory_mib = max_memory_mib;
+    engine.ceiling.milliseconds = max_milliseconds;
+    if let Some(folder) = cache_dir.filter(|folder| !folder.as_os_str().is_empty()) {
+        let key_file = installation_key_file.as_deref();
+        engine.cache = Some(installation::cache(folder, cache_mib, key_file, &client, &namespace).await?);
+    }
+    let engine = Arc::new(Engine::new(engine).context("failed to set up the sandbox")?);
+    let plugins = PluginSettings {
+        require_signatures,
+        signature_keys,
+        rehearsal_passes,
+        section: plugins::sections(engine.clone()),
+        ..PluginSettings::default()
+    };
     let load = plugins::loader(engine);
     let slots = Arc::new(Slots::new(pipelines.iter().flat_map(|it| it.steps.clone()).collect()));
     {
@@ -66,9 +93,6 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
         tokio::task::spawn_blocking(move || plugins::fill(&slots, &load, plugin_dir.as_deref(), &settings)).await??;
     }
 
-    let inside = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() && std::env::var_os("KUBECONFIG").is_none();
-    let config = Config::infer().await.context("failed to find a cluster: no in-cluster account and no kubeconfig")?;
-    let client = Client::try_from(config).context("failed to set up the client of the API server")?;
     let stop = CancellationToken::new();
     let watched = match watch_namespaces.as_slice() {
         [] => vec![namespace.clone()],
@@ -95,7 +119,7 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
 
     let served = Admin { metrics: metrics.clone(), system: system.clone(), ready: ready.clone() };
     let journal = Arc::new(Journal::default());
-    let local = local(bind_address, local_port, journal.clone(), slots.clone(), stop.clone());
+    let local = local(bind_address, local_port, journal.clone(), plugins.board.clone(), slots.clone(), stop.clone());
     let operator = Operator {
         client,
         pipelines,
@@ -110,6 +134,7 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
         namespace,
         identity,
         loader: load,
+        plugins,
         purity_every,
         ready,
     };
@@ -128,14 +153,25 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
 }
 
 /// Serves the journal until stopped. Nothing that reconciles depends on it, so a port that is taken costs only the warning.
-async fn local(address: IpAddr, port: u16, journal: Arc<Journal>, slots: Arc<Slots>, stop: CancellationToken) {
+async fn local(
+    address: IpAddr,
+    port: u16,
+    journal: Arc<Journal>,
+    board: Arc<Board>,
+    slots: Arc<Slots>,
+    stop: CancellationToken,
+) {
     let header = Header {
         format: FORMAT,
         host: env!("CARGO_PKG_VERSION").to_owned(),
         contract: CONTRACT.to_owned(),
         exported: String::new(),
     };
-    let api = LocalApi { journal, plugins: Arc::new(move || plugins::view(&slots)), header };
+    let api = LocalApi {
+        journal,
+        plugins: Arc::new(move || serde_json::to_value(board.view(&slots)).unwrap_or_default()),
+        header,
+    };
     let address = local_api::address(address, port);
     if port != 0
         && let Err(error) = local_api::serve(address, api, stop.clone()).await

@@ -81,12 +81,20 @@ pub trait Guest: Send + Sync {
 #[derive(Debug, thiserror::Error)]
 pub enum GuestError {
     #[error(
-        "plugin `{plugin}` ran past its deadline of {limit:?}; give it less to do or a larger `milliseconds` limit"
+        "plugin `{plugin}` ran for {took:?}, past its deadline of {limit:?}; give it less to do or a larger `milliseconds` limit"
     )]
-    DeadlineExceeded { plugin: String, limit: Duration },
-    #[error("plugin `{plugin}` asked for more memory than its limit of {limit_mib} MiB")]
-    MemoryExceeded { plugin: String, limit_mib: u32 },
-    #[error("plugin `{plugin}` handed over more than its limit of {limit_kib} KiB")]
+    DeadlineExceeded { plugin: String, took: Duration, limit: Duration },
+    /// Over all memories and tables; `asked_mib` is rounded up.
+    #[error(
+        "plugin `{plugin}` asked for {asked_mib} MiB of memory, more than its limit of {limit_mib} MiB; give it less to hold or a larger `memoryMib` limit"
+    )]
+    MemoryExceeded { plugin: String, asked_mib: u64, limit_mib: u32 },
+    #[error("plugin `{plugin}` used up all of its {limit} units of fuel; give it less to do or a larger `fuel` limit")]
+    FuelExhausted { plugin: String, limit: u64 },
+    /// Noticed before it was read, so how much more is not known.
+    #[error(
+        "plugin `{plugin}` handed over more than its limit of {limit_kib} KiB; have it answer with less or give it a larger `planKib` limit"
+    )]
     PlanTooLarge { plugin: String, limit_kib: u32 },
     #[error("plugin `{plugin}` trapped: {message}")]
     Trapped { plugin: String, message: String },
@@ -94,6 +102,23 @@ pub enum GuestError {
     Incompatible { plugin: String, message: String },
     #[error("plugin `{plugin}` answered with something that cannot be read: {message}")]
     Garbled { plugin: String, message: String },
+    /// Before compiling: something of the component is larger than what is taken here.
+    #[error("plugin `{plugin}` is too large: {what} comes to {size}, and at most {limit} is taken")]
+    TooLarge { plugin: String, what: &'static str, size: u64, limit: u64 },
+    #[error(
+        "plugin `{plugin}` does not carry its manifest, by which it is read before any of its code runs; run `stepwright plugins pack FILE` on it"
+    )]
+    NotPacked { plugin: String },
+    #[error(
+        "plugin `{plugin}` says something else of itself than the manifest that it carries: {message}; run `stepwright plugins pack FILE` on it anew"
+    )]
+    ManifestDiffers { plugin: String, message: String },
+    #[error("plugin `{plugin}` took longer to compile than the limit of {limit:?}; split its largest functions")]
+    CompileTimeout { plugin: String, limit: Duration },
+    #[error("plugin `{plugin}` took more memory to compile than the limit of {limit_mib} MiB: {message}")]
+    CompileMemory { plugin: String, limit_mib: u32, message: String },
+    #[error("the compiler ended on plugin `{plugin}` without a result: {message}")]
+    CompileCrashed { plugin: String, message: String },
     #[error("the sandbox for plugin `{plugin}` could not be set up: {message}")]
     Host { plugin: String, message: String },
 }
@@ -104,10 +129,17 @@ impl GuestError {
         match self {
             Self::DeadlineExceeded { .. } => "PluginDeadlineExceeded",
             Self::MemoryExceeded { .. } => "PluginMemoryExceeded",
+            Self::FuelExhausted { .. } => "PluginFuelExhausted",
             Self::PlanTooLarge { .. } => "PluginPlanTooLarge",
             Self::Trapped { .. } => "PluginTrapped",
             Self::Incompatible { .. } => "PluginIncompatible",
             Self::Garbled { .. } => "PluginGarbled",
+            Self::TooLarge { .. } => "PluginTooLarge",
+            Self::NotPacked { .. } => "PluginNotPacked",
+            Self::ManifestDiffers { .. } => "PluginManifestDiffers",
+            Self::CompileTimeout { .. } => "PluginCompileTimeout",
+            Self::CompileMemory { .. } => "PluginCompileMemory",
+            Self::CompileCrashed { .. } => "PluginCompileCrashed",
             Self::Host { .. } => "SandboxUnavailable",
         }
     }

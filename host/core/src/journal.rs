@@ -224,6 +224,34 @@ impl PassRecord {
     }
 }
 
+impl PassRecord {
+    /// Whether this pass, and the one before, were nothing but the same answers remembered and nothing left to do. To be asked
+    /// after `share_with`.
+    pub fn repeats(&self, before: &Self) -> bool {
+        let quiet = |round: &RoundRecord| round.remembered && round.effects.is_empty();
+        let same_answer = |left: &Answer, right: &Answer| match (left, right) {
+            (Answer::Planned(left), Answer::Planned(right)) => Arc::ptr_eq(left, right),
+            (left, right) => left == right,
+        };
+        let same_round = |left: &RoundRecord, right: &RoundRecord| {
+            quiet(left)
+                && quiet(right)
+                && Arc::ptr_eq(&left.observation, &right.observation)
+                && same_answer(&left.answer, &right.answer)
+                && left.policies == right.policies
+        };
+        let same_step = |left: &StepRecord, right: &StepRecord| {
+            (&left.step, &left.plugin, left.role, &left.error) == (&right.step, &right.plugin, right.role, &right.error)
+                && left.rounds.len() == right.rounds.len()
+                && left.rounds.iter().zip(&right.rounds).all(|(left, right)| same_round(left, right))
+        };
+        !self.steps.is_empty()
+            && (self.generation, &self.outcome, &self.message) == (before.generation, &before.outcome, &before.message)
+            && self.steps.len() == before.steps.len()
+            && self.steps.iter().zip(&before.steps).all(|(left, right)| same_step(left, right))
+    }
+}
+
 fn same_but_for_time(left: &Observation, right: &Observation) -> bool {
     // Taken apart, so that a new field does not compile until it is compared.
     let Observation { step, primary, deleting, objects, facts, replies, notes, settings, round, now: _ } = left;

@@ -1,16 +1,17 @@
 //! One call of a guest: a store and an instance of its own, limits set before any of its code runs, and both gone after.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use stepwright_core::guest::GuestError;
+use stepwright_core::guest::{GuestError, Usage};
 use stepwright_core::manifest::Limits;
 use wasmtime::Store;
 use wasmtime::component::InstancePre;
 
+use crate::backend::Backend;
 use crate::contract::World;
-use crate::engine::Shared;
 use crate::fault::{self, Phase};
 use crate::state::HostState;
+use crate::wasi::Ending;
 use crate::worlds::admission::{AdmissionPlugin, AdmissionPluginPre};
 use crate::worlds::policy::{PolicyPlugin, PolicyPluginPre};
 use crate::worlds::step::{StepPlugin, StepPluginPre};
@@ -82,43 +83,52 @@ impl Moment {
     pub(crate) const NONE: Self = Self { now: Duration::ZERO, seed: [0; 32] };
 }
 
-/// Makes a fresh instance and gives it to `call`.
+/// Makes a fresh instance and gives it to `call`. Says what that used, too, however it ended.
 pub(crate) fn once<R>(
-    shared: &Shared,
+    backend: &Backend,
     pre: &Pre,
     name: &str,
     limits: &Limits,
     moment: &Moment,
     call: impl FnOnce(&Instance, &mut Store<HostState>) -> wasmtime::Result<R>,
-) -> Result<R, GuestError> {
-    let mut store = Store::new(&shared.engine, HostState::new(limits, moment.now, moment.seed));
+) -> (Result<R, GuestError>, Usage) {
+    let started = Instant::now();
+    let mut store = Store::new(&backend.engine, HostState::new(limits, moment.now, moment.seed));
     store.limiter(|state| &mut state.limiter);
     // Counts what a guest hands over in one go, its answer as well as a log line. The default would let it make the
     // host copy 128 MiB.
     store.set_hostcall_fuel((limits.plan_kib as usize).saturating_mul(1024));
+    let fuel = limits.fuel.unwrap_or(u64::MAX);
+    if backend.fuel {
+        // Fails only where none is counted.
+        let _ = store.set_fuel(fuel);
+    }
 
-    let _running = shared.ticker.running();
+    let _running = backend.ticker.running();
     // Before instantiating: a start function is guest code, too.
-    store.set_epoch_deadline(shared.ticker.ticks(Duration::from_millis(limits.milliseconds.into())));
+    store.set_epoch_deadline(backend.ticker.ticks(Duration::from_millis(limits.milliseconds.into())));
     let outcome = match pre.instantiate(&mut store) {
         Ok(instance) => call(&instance, &mut store).map_err(|error| (Phase::Call, error)),
         Err(error) => Err((Phase::Instantiate, error)),
     };
+    let took = started.elapsed();
+    let left = store.get_fuel().ok();
     // Whatever happened, the instance is not entered again. Dropping it gives its memory back to the pool.
-    let last_words = store.into_data().finish();
-    outcome.map_err(|(phase, error)| fault::classify(name, limits, phase, last_words, &error))
+    let Ending { last_words, log_lines, memory_bytes } = store.into_data().finish();
+    let fuel = limits.fuel.and(left).map(|left| fuel.saturating_sub(left));
+    let usage = Usage { took, memory_bytes, fuel, log_lines, ..Usage::default() };
+    (outcome.map_err(|(phase, error)| fault::classify(name, limits, phase, took, last_words, &error)), usage)
 }
 
 /// A plugin that has not yet said what it is.
 pub(crate) struct Loading<'a> {
-    pub(crate) shared: &'a Shared,
+    pub(crate) backend: &'a Backend,
     pub(crate) pre: &'a Pre,
-    /// Stands in for the name.
     pub(crate) name: &'a str,
 }
 
 impl Loading<'_> {
     pub(crate) fn describe(&self, limits: &Limits) -> Result<String, GuestError> {
-        once(self.shared, self.pre, self.name, limits, &Moment::NONE, |instance, store| instance.describe(store))
+        once(self.backend, self.pre, self.name, limits, &Moment::NONE, |instance, store| instance.describe(store)).0
     }
 }

@@ -5,6 +5,10 @@ use std::time::Duration;
 use stepwright_core::manifest::Limits;
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
+use crate::cache::CacheConfig;
+use crate::compiler::Compiler;
+use crate::inspect::Bounds;
+
 /// Settings of an [`Engine`](crate::Engine). The defaults suit a host of any size.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
@@ -15,6 +19,12 @@ pub struct EngineConfig {
     pub tick: Duration,
     /// The most that a manifest may ask for. A plugin that asks for more is refused when it is loaded.
     pub ceiling: Limits,
+    /// How large a component may be before it is compiled.
+    pub bounds: Bounds,
+    /// Where components are compiled.
+    pub compiler: Compiler,
+    /// Where compiled code is kept. None: it is made anew in each process.
+    pub cache: Option<CacheConfig>,
 }
 
 impl Default for EngineConfig {
@@ -27,7 +37,8 @@ impl Default for EngineConfig {
             ceiling: Limits {
                 memory_mib: 256,
                 milliseconds: 10_000,
-                fuel: None,
+                // Minutes of work: only a cap against numbers that are no bound.
+                fuel: Some(100_000_000_000),
                 plan_kib: 16 * 1024,
                 log_lines: 1_000,
                 log_kib: 1_024,
@@ -35,6 +46,9 @@ impl Default for EngineConfig {
                 calls: 256,
                 rounds: 8,
             },
+            bounds: Bounds::default(),
+            compiler: Compiler::default(),
+            cache: None,
         }
     }
 }
@@ -46,7 +60,8 @@ pub(crate) const MEMORIES: u32 = 8;
 pub(crate) const TABLES: u32 = 64;
 
 impl EngineConfig {
-    pub(crate) fn wasmtime(&self) -> Config {
+    /// For an engine that runs guests.
+    pub(crate) fn running(&self, fuel: bool) -> Config {
         let mut pool = PoolingAllocationConfig::new();
         pool.max_memory_size((self.ceiling.memory_mib as usize) << 20)
             // Pages that stay mapped in a used slot: what a fresh instance pays for is page faults.
@@ -65,13 +80,20 @@ impl EngineConfig {
             .total_memories(self.slots.saturating_mul(4))
             .total_tables(self.slots.saturating_mul(16));
 
-        let mut config = Config::new();
-        config
-            .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
-            .epoch_interruption(true)
-            // Nothing here is asynchronous, and the support costs time in every call.
-            .concurrency_support(false)
-            .cranelift_opt_level(OptLevel::Speed);
+        let mut config = compiling(fuel);
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
         config
     }
+}
+
+/// What decides on the code that is made: the same for whoever compiles and for who runs it.
+pub(crate) fn compiling(fuel: bool) -> Config {
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        .consume_fuel(fuel)
+        // Nothing here is asynchronous, and the support costs time in every call.
+        .concurrency_support(false)
+        .cranelift_opt_level(OptLevel::Speed);
+    config
 }

@@ -23,11 +23,11 @@ pub(crate) enum Misfit {
     ManyWorlds,
 }
 
-/// The world of a component with these imports and exports.
+/// The world of a component with these imports and exports, and the version of the contract that it was built for.
 pub(crate) fn world<'a>(
     imports: impl IntoIterator<Item = &'a str>,
     exports: impl IntoIterator<Item = &'a str>,
-) -> Result<World, Misfit> {
+) -> Result<(World, &'a str), Misfit> {
     for name in imports {
         match name.strip_prefix(PACKAGE) {
             Some(interface) => spoken(interface)?,
@@ -38,9 +38,9 @@ pub(crate) fn world<'a>(
     let mut found = None;
     for interface in exports.into_iter().filter_map(|name| name.strip_prefix(PACKAGE)) {
         spoken(interface)?;
-        let name = interface.split('@').next().unwrap_or(interface);
+        let (name, version) = interface.split_once('@').unwrap_or((interface, ""));
         if let Some(world) = World::ALL.into_iter().find(|world| world.interface() == name)
-            && found.replace(world).is_some()
+            && found.replace((world, version)).is_some()
         {
             return Err(Misfit::ManyWorlds);
         }
@@ -72,7 +72,7 @@ mod tests {
 
     fn check(imports: &[&str], exports: &[&str], expected: Result<World, &str>) {
         let found = world(imports.iter().copied(), exports.iter().copied());
-        assert_eq!(found.map_err(|misfit| misfit.to_string()), expected.map_err(str::to_owned));
+        assert_eq!(found.map(|(world, _)| world).map_err(|misfit| misfit.to_string()), expected.map_err(str::to_owned));
     }
 
     #[test]

@@ -16,17 +16,19 @@ pub(crate) enum Phase {
     Call,
 }
 
-/// `last_words`: what the guest last said of an error, such as the text of a panic.
+/// `took`: since the call began. `last_words`: what the guest last said of an error, such as the text of a panic.
 pub(crate) fn classify(
     plugin: &str,
     limits: &Limits,
     phase: Phase,
+    took: Duration,
     last_words: Option<String>,
     error: &wasmtime::Error,
 ) -> GuestError {
     let plugin = plugin.to_owned();
-    if error.is::<MemoryLimit>() {
-        return GuestError::MemoryExceeded { plugin, limit_mib: limits.memory_mib };
+    if let Some(MemoryLimit { asked }) = error.downcast_ref::<MemoryLimit>() {
+        let asked_mib = (*asked as u64).div_ceil(1 << 20);
+        return GuestError::MemoryExceeded { plugin, asked_mib, limit_mib: limits.memory_mib };
     }
     if let Some(stop) = error.downcast_ref::<Stop>() {
         return GuestError::Trapped { plugin, message: stop.to_string() };
@@ -37,7 +39,10 @@ pub(crate) fn classify(
     match error.downcast_ref::<Trap>() {
         Some(Trap::Interrupt) => {
             let limit = Duration::from_millis(limits.milliseconds.into());
-            return GuestError::DeadlineExceeded { plugin, limit };
+            return GuestError::DeadlineExceeded { plugin, took, limit };
+        }
+        Some(Trap::OutOfFuel) => {
+            return GuestError::FuelExhausted { plugin, limit: limits.fuel.unwrap_or(u64::MAX) };
         }
         Some(trap) => {
             let message = match last_words {

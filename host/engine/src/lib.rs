@@ -8,24 +8,33 @@
 //! `spawn_blocking`.
 
 pub mod admission;
+mod backend;
+mod cache;
 mod calls;
+pub mod compiler;
 mod config;
 mod contract;
 mod convert;
 mod engine;
 mod fault;
+mod inspect;
 mod limiter;
 mod lines;
 mod manifest;
 mod plugin;
 pub mod policy;
+mod sealed;
+pub mod section;
 mod state;
 mod ticker;
 mod time;
 mod wasi;
 mod worlds;
 
+pub use cache::{CacheConfig, CacheKey};
+pub use compiler::{ChildCompiler, Compiler};
 pub use config::EngineConfig;
 pub use contract::{CONTRACT, World};
-pub use engine::{Engine, EngineError};
+pub use engine::{Engine, EngineError, Loads};
+pub use inspect::{Bounds, Inspection, inspect};
 pub use plugin::LoadedPlugin;

@@ -8,7 +8,10 @@ use crate::config::{INSTANCES, MEMORIES, TABLES};
 /// A guest asked for more than its limit. Ends the call.
 #[derive(Debug, thiserror::Error)]
 #[error("memory limit exceeded")]
-pub(crate) struct MemoryLimit;
+pub(crate) struct MemoryLimit {
+    /// Bytes over all memories and tables, had it been granted.
+    pub(crate) asked: usize,
+}
 
 pub(crate) struct Limiter {
     used: usize,
@@ -20,12 +23,17 @@ impl Limiter {
         Self { used: 0, limit: (limits.memory_mib as usize).saturating_mul(1 << 20) }
     }
 
+    /// The most that it ever had, in bytes: neither memories nor tables shrink.
+    pub(crate) fn peak(&self) -> usize {
+        self.used
+    }
+
     /// Refused growth ends the call, rather than letting `memory.grow` fail: what a guest makes of that differs between
     /// languages, and the author should learn of the limit, not of its consequences.
     fn grow(&mut self, current: usize, desired: usize) -> wasmtime::Result<bool> {
         let used = self.used.saturating_add(desired.saturating_sub(current));
         if used > self.limit {
-            return Err(MemoryLimit.into());
+            return Err(MemoryLimit { asked: used }.into());
         }
         self.used = used;
         Ok(true)
@@ -66,6 +74,7 @@ mod tests {
         assert!(limiter.memory_growing(0, half, None).unwrap());
         assert!(limiter.table_growing(0, half / size_of::<usize>(), None).unwrap());
         assert!(limiter.memory_growing(0, 1, None).unwrap_err().is::<MemoryLimit>());
+        assert_eq!(limiter.peak(), 1 << 20);
         // Growth from what is already counted adds the difference only.
         assert!(limiter.memory_growing(half, half, None).unwrap());
     }

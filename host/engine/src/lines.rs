@@ -1,5 +1,7 @@
 //! What a guest logs and prints becomes events of the host's log: few, short, and one line each.
 
+use stepwright_core::manifest::Limits;
+
 use crate::worlds::log::Level;
 
 /// Longest message and longest list of fields that are passed on, in bytes.
@@ -7,14 +9,22 @@ const LONGEST: usize = 1024;
 
 /// The lines of one call.
 pub(crate) struct Lines {
-    left: u32,
+    limits: Limits,
+    written: u32,
+    /// Bytes of the lines that were written.
+    bytes: usize,
     dropped: u32,
     last_words: String,
 }
 
 impl Lines {
-    pub(crate) fn new(budget: u32) -> Self {
-        Self { left: budget, dropped: 0, last_words: String::new() }
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self { limits: *limits, written: 0, bytes: 0, dropped: 0, last_words: String::new() }
+    }
+
+    /// Lines that were passed on.
+    pub(crate) fn written(&self) -> u32 {
+        self.written
     }
 
     pub(crate) fn write(&mut self, level: Level, message: &str, fields: &[(String, String)]) {
@@ -22,13 +32,19 @@ impl Lines {
             self.last_words.clear();
             self.last_words.push_str(&tidy(message));
         }
-        if self.left == 0 {
+        if self.written >= self.limits.log_lines {
             self.dropped = self.dropped.saturating_add(1);
             return;
         }
-        self.left -= 1;
         let message = tidy(message);
         let fields = joined(fields);
+        let bytes = self.bytes.saturating_add(message.len()).saturating_add(fields.len());
+        if bytes > (self.limits.log_kib as usize).saturating_mul(1024) {
+            self.dropped = self.dropped.saturating_add(1);
+            return;
+        }
+        self.bytes = bytes;
+        self.written = self.written.saturating_add(1);
         // Levels are part of an event's static description, so each needs its own.
         match level {
             Level::Trace => tracing::trace!(target: "stepwright::guest", fields, "{message}"),
@@ -56,7 +72,15 @@ impl Lines {
     /// Ends the call's log. Returns what the guest last said of an error, for the message of a trap.
     pub(crate) fn finish(self) -> Option<String> {
         if self.dropped > 0 {
-            tracing::warn!(target: "stepwright::guest", dropped = self.dropped, "plugin logs more than its limit; lines dropped");
+            tracing::warn!(
+                target: "stepwright::guest",
+                dropped = self.dropped,
+                written = self.written,
+                bytes = self.bytes,
+                limit_lines = self.limits.log_lines,
+                limit_kib = self.limits.log_kib,
+                "plugin logs more than its limit; lines dropped"
+            );
         }
         (!self.last_words.is_empty()).then_some(self.last_words)
     }
@@ -118,12 +142,21 @@ mod tests {
 
     #[test]
     fn a_panic_printed_over_several_lines_is_remembered_whole() {
-        let mut lines = Lines::new(1);
+        let mut lines = Lines::new(&Limits { log_lines: 1, ..Limits::default() });
         lines.printed_error("something before");
         lines.printed_error("thread 'main' panicked at src/lib.rs:3:5:");
         lines.printed_error("no idea");
         lines.printed_error("note: run with `RUST_BACKTRACE=1`");
         assert_eq!(lines.dropped, 3);
         assert_eq!(lines.finish().as_deref(), Some("thread 'main' panicked at src/lib.rs:3:5: no idea"));
+    }
+
+    #[test]
+    fn bytes_are_limited_over_all_lines() {
+        let mut lines = Lines::new(&Limits { log_kib: 1, ..Limits::default() });
+        for _ in 0..5 {
+            lines.write(Level::Info, &"x".repeat(400), &[]);
+        }
+        assert_eq!((lines.written(), lines.dropped), (2, 3));
     }
 }

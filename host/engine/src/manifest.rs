@@ -1,8 +1,9 @@
 //! Reads and checks what a plugin says of itself. Whether its wishes are granted is decided elsewhere.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
-use stepwright_core::manifest::{Limits, Manifest, StepManifest};
+use serde_json::Value;
+use stepwright_core::manifest::{Limits, Manifest};
 
 use crate::contract::World;
 
@@ -21,11 +22,18 @@ pub(crate) enum Unfit {
     Twice(String),
     #[error("its manifest names steps, and a {0} has none")]
     Steps(World),
-    #[error("step `{step}` asks for {what} = {asked}: between 1 and {most} can be had here")]
-    Limit { step: String, what: &'static str, asked: u32, most: u32 },
+    #[error("its manifest has no `policy`, which says which steps it reviews")]
+    NoPolicy,
+    #[error("its manifest has a `policy`, and it is of the world {0}")]
+    Policy(World),
+    #[error("its policy reviews no step; `*` stands for every one")]
+    ReviewsNothing,
+    #[error("{of} asks for {what} = {asked}: between {least} and {most} can be had here")]
+    Limit { of: String, what: &'static str, asked: u64, least: u64, most: u64 },
 }
 
-pub(crate) fn read(text: &str, world: World, ceiling: &Limits) -> Result<Manifest, Unfit> {
+/// Reads the text and checks that it makes sense for a plugin of this world, whatever a host would grant.
+pub(crate) fn read(text: &str, world: World) -> Result<Manifest, Unfit> {
     let manifest: Manifest = serde_json::from_str(text)?;
     name("plugin", &manifest.name)?;
     if manifest.version.is_empty() {
@@ -42,9 +50,59 @@ pub(crate) fn read(text: &str, world: World, ceiling: &Limits) -> Result<Manifes
         if !seen.insert(step.name.as_str()) {
             return Err(Unfit::Twice(step.name.clone()));
         }
-        limits(step, ceiling)?;
+    }
+    match &manifest.policy {
+        None if world == World::Policy => return Err(Unfit::NoPolicy),
+        Some(_) if world != World::Policy => return Err(Unfit::Policy(world)),
+        Some(policy) if policy.reviews.is_empty() => return Err(Unfit::ReviewsNothing),
+        Some(policy) => policy.reviews.iter().filter(|it| *it != "*").try_for_each(|it| name("step", it))?,
+        None => {}
     }
     Ok(manifest)
+}
+
+/// Checks that no limit asked for is above what can be had here.
+pub(crate) fn within(manifest: &Manifest, ceiling: &Limits) -> Result<(), Unfit> {
+    for step in &manifest.steps {
+        limits(|| format!("step `{}`", step.name), &step.limits, ceiling)?;
+    }
+    manifest.policy.as_ref().map_or(Ok(()), |policy| limits(|| "its policy".to_owned(), &policy.limits, ceiling))
+}
+
+/// The first difference, as the path and both values. None: they are the same.
+pub(crate) fn difference(carried: &Manifest, described: &Manifest) -> Result<Option<String>, Unfit> {
+    let (carried, described) = (serde_json::to_value(carried)?, serde_json::to_value(described)?);
+    Ok(differs(&mut String::new(), &carried, &described))
+}
+
+fn differs(path: &mut String, carried: &Value, described: &Value) -> Option<String> {
+    let missing = Value::Null;
+    let mut below = |key: &str, carried: &Value, described: &Value| {
+        let length = path.len();
+        if length > 0 {
+            path.push('.');
+        }
+        path.push_str(key);
+        let found = differs(path, carried, described);
+        path.truncate(length);
+        found
+    };
+    match (carried, described) {
+        (Value::Object(ours), Value::Object(theirs)) => {
+            let keys: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
+            keys.into_iter()
+                .find_map(|key| below(key, ours.get(key).unwrap_or(&missing), theirs.get(key).unwrap_or(&missing)))
+        }
+        (Value::Array(ours), Value::Array(theirs)) => (0..ours.len().max(theirs.len())).find_map(|at| {
+            below(&at.to_string(), ours.get(at).unwrap_or(&missing), theirs.get(at).unwrap_or(&missing))
+        }),
+        _ if carried == described => None,
+        _ => Some(format!("`{path}` is {} there, and it says {}", short(carried), short(described))),
+    }
+}
+
+fn short(value: &Value) -> String {
+    value.to_string().chars().take(80).collect()
 }
 
 fn name(what: &'static str, name: &str) -> Result<(), Unfit> {
@@ -55,16 +113,22 @@ fn name(what: &'static str, name: &str) -> Result<(), Unfit> {
     Err(Unfit::Name { what, name: name.chars().take(80).collect() })
 }
 
-fn limits(step: &StepManifest, ceiling: &Limits) -> Result<(), Unfit> {
-    let asked = &step.limits;
-    for (what, asked, least, most) in [
+fn limits(of: impl Fn() -> String, asked: &Limits, ceiling: &Limits) -> Result<(), Unfit> {
+    let fuel = asked.fuel.map(|fuel| ("fuel", fuel, 1, ceiling.fuel.unwrap_or(u64::MAX)));
+    let rest = [
         ("memoryMib", asked.memory_mib, 1, ceiling.memory_mib),
         ("milliseconds", asked.milliseconds, 1, ceiling.milliseconds),
         ("planKib", asked.plan_kib, 1, ceiling.plan_kib),
         ("logLines", asked.log_lines, 0, ceiling.log_lines),
-    ] {
+        ("logKib", asked.log_kib, 0, ceiling.log_kib),
+        ("objects", asked.objects, 0, ceiling.objects),
+        ("calls", asked.calls, 0, ceiling.calls),
+        ("rounds", asked.rounds, 1, ceiling.rounds),
+    ];
+    let rest = rest.map(|(what, asked, least, most)| (what, asked.into(), least, most.into()));
+    for (what, asked, least, most) in rest.into_iter().chain(fuel) {
         if !(least..=most).contains(&asked) {
-            return Err(Unfit::Limit { step: step.name.clone(), what, asked, most });
+            return Err(Unfit::Limit { of: of(), what, asked, least, most });
         }
     }
     Ok(())
@@ -76,14 +140,34 @@ mod tests {
 
     fn check(world: World, text: &str, expected: Result<(), &str>) {
         let ceiling = Limits { memory_mib: 128, ..Limits::default() };
-        let found = read(text, world, &ceiling).map(drop).map_err(|unfit| unfit.to_string());
+        let found = read(text, world).and_then(|it| within(&it, &ceiling)).map_err(|unfit| unfit.to_string());
         assert_eq!(found, expected.map_err(str::to_owned), "{text}");
     }
 
     #[test]
     fn a_manifest_is_refused_in_words() {
         check(World::Step, r#"{"name":"a","version":"1","steps":[{"name":"s","primary":[]}]}"#, Ok(()));
-        check(World::Policy, r#"{"name":"a","version":"1"}"#, Ok(()));
+        check(World::Policy, r#"{"name":"a","version":"1","policy":{"reviews":["*","rec"]}}"#, Ok(()));
+        check(
+            World::Policy,
+            r#"{"name":"a","version":"1"}"#,
+            Err("its manifest has no `policy`, which says which steps it reviews"),
+        );
+        check(
+            World::Policy,
+            r#"{"name":"a","version":"1","policy":{"reviews":[]}}"#,
+            Err("its policy reviews no step; `*` stands for every one"),
+        );
+        check(
+            World::Policy,
+            r#"{"name":"a","version":"1","policy":{"reviews":["*"],"limits":{"logKib":65}}}"#,
+            Err("its policy asks for logKib = 65: between 0 and 64 can be had here"),
+        );
+        check(
+            World::Admission,
+            r#"{"name":"a","version":"1","policy":{"reviews":["*"]}}"#,
+            Err("its manifest has a `policy`, and it is of the world admission-plugin"),
+        );
         check(World::Step, r#"{"name":"a","version":"1"}"#, Err("its manifest names no step"));
         check(World::Step, r#"{"name":"a","version":""}"#, Err("its manifest names no version"));
         check(
@@ -106,5 +190,27 @@ mod tests {
             r#"{"name":"a","version":"1","steps":[{"name":"s","primary":[],"limits":{"memoryMib":129}}]}"#,
             Err("step `s` asks for memoryMib = 129: between 1 and 128 can be had here"),
         );
+    }
+
+    #[test]
+    fn fuel_is_capped_where_there_is_a_cap() {
+        let text = r#"{"name":"a","version":"1","steps":[{"name":"s","primary":[],"limits":{"fuel":1001}}]}"#;
+        let manifest = read(text, World::Step).unwrap();
+        within(&manifest, &Limits::default()).unwrap();
+        let ceiling = Limits { fuel: Some(1000), ..Limits::default() };
+        let refused = within(&manifest, &ceiling).unwrap_err().to_string();
+        assert_eq!(refused, "step `s` asks for fuel = 1001: between 1 and 1000 can be had here");
+    }
+
+    #[test]
+    fn the_first_difference_is_named() {
+        let manifest = |primary| {
+            let text = format!(r#"{{"name":"a","version":"1","steps":[{{"name":"s","primary":{primary}}}]}}"#);
+            read(&text, World::Step).unwrap()
+        };
+        let (one, two) = (manifest(r#"["spec"]"#), manifest(r#"["spec","status"]"#));
+        assert_eq!(difference(&one, &one).unwrap(), None);
+        let found = difference(&one, &two).unwrap();
+        assert_eq!(found.as_deref(), Some(r#"`steps.0.primary.1` is null there, and it says "status""#));
     }
 }

@@ -10,10 +10,10 @@ use stepwright_core::policy::Verdict;
 use tracing::field::Empty;
 
 use crate::admission::{Answer, Question};
+use crate::backend::Backend;
 use crate::calls::{Instance, Moment, Pre, once};
 use crate::contract::World;
 use crate::convert;
-use crate::engine::Shared;
 use crate::time;
 use crate::worlds::admission::exports::stepwright::plugin::admission;
 use crate::worlds::policy::exports::stepwright::plugin::policy;
@@ -26,7 +26,7 @@ pub struct LoadedPlugin {
 }
 
 struct Inner {
-    shared: Arc<Shared>,
+    backend: Arc<Backend>,
     digest: Digest,
     manifest: Manifest,
     pre: Pre,
@@ -35,8 +35,8 @@ struct Inner {
 }
 
 impl LoadedPlugin {
-    pub(crate) fn new(shared: Arc<Shared>, digest: Digest, manifest: Manifest, pre: Pre, draws: bool) -> Self {
-        Self { inner: Arc::new(Inner { shared, digest, manifest, pre, draws }) }
+    pub(crate) fn new(backend: Arc<Backend>, digest: Digest, manifest: Manifest, pre: Pre, draws: bool) -> Self {
+        Self { inner: Arc::new(Inner { backend, digest, manifest, pre, draws }) }
     }
 
     /// Asks an admission plugin about a resource that is about to be stored.
@@ -51,7 +51,7 @@ impl LoadedPlugin {
             objects: convert::object_sets(&question.objects),
             settings: question.settings.clone(),
         };
-        let answer = self.once(&Limits::default(), &Moment::NONE, |instance, store| match instance {
+        let (answer, _) = self.once(&self.roomiest(), &Moment::NONE, |instance, store| match instance {
             Instance::Admission(plugin) => {
                 Ok(Some(plugin.stepwright_plugin_admission().call_review(store, &question)?))
             }
@@ -83,7 +83,7 @@ impl LoadedPlugin {
         };
         let bytes_in = observed.size() as u64;
         let observed = convert::observation(observed);
-        let (answer, usage) = self.measured(&step.limits, &moment, |instance, store| match instance {
+        let (answer, usage) = self.once(&step.limits, &moment, |instance, store| match instance {
             Instance::Step(plugin) => Ok(Some(plugin.stepwright_plugin_step().call_reconcile(store, &observed)?)),
             _ => Ok(None),
         });
@@ -101,7 +101,7 @@ impl LoadedPlugin {
         };
         let bytes_in = (observed.size() + planned.size()) as u64;
         let (observed, planned) = (convert::observation(observed), convert::plan(planned));
-        let (verdict, usage) = self.measured(&limits, &moment, |instance, store| match instance {
+        let (verdict, usage) = self.once(&limits, &moment, |instance, store| match instance {
             Instance::Policy(plugin) => {
                 Ok(Some(plugin.stepwright_plugin_policy().call_review(store, &observed, &planned)?))
             }
@@ -121,25 +121,26 @@ impl LoadedPlugin {
         Called { answer, usage: Usage { bytes_in, bytes_out, ..usage } }
     }
 
-    /// `once`, with an account of the time.
-    fn measured<R>(
-        &self,
-        limits: &Limits,
-        moment: &Moment,
-        call: impl FnOnce(&Instance, &mut wasmtime::Store<crate::state::HostState>) -> wasmtime::Result<R>,
-    ) -> (Result<R, GuestError>, Usage) {
-        let started = std::time::Instant::now();
-        let answer = self.once(limits, moment, call);
-        (answer, Usage { took: started.elapsed(), ..Usage::default() })
-    }
-
     fn once<R>(
         &self,
         limits: &Limits,
         moment: &Moment,
         call: impl FnOnce(&Instance, &mut wasmtime::Store<crate::state::HostState>) -> wasmtime::Result<R>,
-    ) -> Result<R, GuestError> {
-        once(&self.inner.shared, &self.inner.pre, &self.inner.manifest.name, limits, moment, call)
+    ) -> (Result<R, GuestError>, Usage) {
+        once(&self.inner.backend, &self.inner.pre, &self.inner.manifest.name, limits, moment, call)
+    }
+
+    /// For calls that belong to no step: what it takes to start, it has asked for somewhere.
+    fn roomiest(&self) -> Limits {
+        let manifest = &self.inner.manifest;
+        let steps = manifest.steps.iter().map(|step| &step.limits);
+        steps.chain(manifest.policy.as_ref().map(|policy| &policy.limits)).fold(Limits::default(), |most, limits| {
+            Limits {
+                memory_mib: most.memory_mib.max(limits.memory_mib),
+                milliseconds: most.milliseconds.max(limits.milliseconds),
+                ..most
+            }
+        })
     }
 
     fn moment(&self, observed: &Observation, with_clock: bool) -> Result<Moment, GuestError> {
@@ -173,7 +174,8 @@ impl Guest for LoadedPlugin {
     }
 
     fn validate_settings(&self, settings: &str) -> Result<Vec<Violation>, GuestError> {
-        self.once(&Limits::default(), &Moment::NONE, |instance, store| instance.validate_settings(store, settings))
+        self.once(&self.roomiest(), &Moment::NONE, |instance, store| instance.validate_settings(store, settings))
+            .0
             .map(convert::violations)
     }
 

@@ -17,7 +17,7 @@ pub(crate) struct HostState {
 
 impl HostState {
     pub(crate) fn new(limits: &Limits, now: Duration, seed: [u8; 32]) -> Self {
-        Self { limiter: Limiter::new(limits), lines: Lines::new(limits.log_lines), world: EmptyWorld::new(now, seed) }
+        Self { limiter: Limiter::new(limits), lines: Lines::new(limits), world: EmptyWorld::new(now, seed) }
     }
 }
 

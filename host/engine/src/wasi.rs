@@ -309,6 +309,15 @@ fn filesystem(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
         .func_wrap("get-directories", |_: Context<'_>, (): ()| Ok((Vec::<(Resource<File>, String)>::new(),)))
 }
 
+/// What is left of a call when its instance is gone.
+pub(crate) struct Ending {
+    /// What the guest last said of an error.
+    pub(crate) last_words: Option<String>,
+    pub(crate) log_lines: u32,
+    /// The most that its memories and tables came to.
+    pub(crate) memory_bytes: u64,
+}
+
 impl HostState {
     /// Whole lines go to the log; the rest waits for its end. Takes time in proportion to `bytes`, whatever they are.
     fn print(&mut self, to: u32, bytes: &[u8]) {
@@ -329,8 +338,8 @@ impl HostState {
         *pending = rest.to_owned();
     }
 
-    /// Ends the call's log. Returns what the guest last said of an error.
-    pub(crate) fn finish(mut self) -> Option<String> {
+    /// Ends the call's log, and says what remains to be told of the call.
+    pub(crate) fn finish(mut self) -> Ending {
         let [stdout, stderr] = std::mem::take(&mut self.world.printed);
         if !stdout.is_empty() {
             self.lines.write(Level::Info, &stdout, &[]);
@@ -338,7 +347,8 @@ impl HostState {
         if !stderr.is_empty() {
             self.lines.printed_error(&stderr);
         }
-        self.lines.finish()
+        let (log_lines, memory_bytes) = (self.lines.written(), self.limiter.peak() as u64);
+        Ending { last_words: self.lines.finish(), log_lines, memory_bytes }
     }
 }
 

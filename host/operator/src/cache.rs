@@ -153,6 +153,11 @@ impl Caches {
         }
     }
 
+    /// The namespaces that are watched; none: all.
+    pub fn namespaces(&self) -> &[String] {
+        &self.namespaces
+    }
+
     /// The kinds of these that are not filled yet; empty when all are.
     pub fn missing(&self, kinds: &[TypeRef]) -> Vec<TypeRef> {
         let state = self.state.read();

@@ -36,6 +36,8 @@ use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::pass::{Next, Purity, pass};
 use crate::plugin_maps::{Loader, PluginMaps};
+use crate::plugins::PluginSettings;
+use crate::plugins::prepare::Preparer;
 use crate::router::{Queue, Router};
 use crate::slots::Slots;
 use crate::system::{ManagedSystem, Reader};
@@ -228,6 +230,8 @@ pub struct Operator {
     /// The name of this process in Events.
     pub identity: String,
     pub loader: Loader,
+    /// How plugins from ConfigMaps are dealt with.
+    pub plugins: PluginSettings,
     /// One in so many questions is asked twice, to see that plugins are pure. 0: none.
     pub purity_every: u64,
     pub ready: Arc<AtomicBool>,
@@ -250,6 +254,7 @@ impl Operator {
             namespace,
             identity,
             loader,
+            plugins,
             purity_every,
             ready,
         } = self;
@@ -317,16 +322,9 @@ impl Operator {
                 }
             });
         }
-        let maps = PluginMaps {
-            client: client.clone(),
-            namespace,
-            slots: slots.clone(),
-            router: router.clone(),
-            loader,
-            recorder: context.recorder.clone(),
-            metrics: metrics.clone(),
-            leads: leadership.leads.clone(),
-        };
+        let preparer =
+            Preparer { context: context.clone(), pipelines: pipelines.clone(), loader, settings: plugins, namespace };
+        let maps = PluginMaps::new(preparer, router.clone(), leadership.leads.clone());
         tasks.spawn(maps.run());
 
         caches.synced(&kinds).await;

@@ -19,7 +19,7 @@ const KEPT: usize = 3;
 
 /// The journal of this process.
 ///
-/// Over its bound the oldest record goes, first of primaries with more than three, then of those with more than one. So
+/// Passes of a primary at rest are one record, of the newest. Over its bound the oldest record goes, first of primaries with more than three, then of those with more than one. So
 /// what is known of a quiet primary outlasts the noise of the others, and the bound holds whatever happens.
 pub struct Journal {
     number: AtomicU64,
@@ -104,12 +104,16 @@ impl Records {
         let id = record.primary.clone();
         if let Some(before) = self.of.get(&id).and_then(VecDeque::back) {
             record.share_with(before);
+            // Of a primary at rest the newest pass tells all that the ones before it would.
+            if record.repeats(before) {
+                self.remove(&id, VecDeque::pop_back);
+            }
         }
         if record.size() > bound {
             return;
         }
         if self.of.get(&id).is_some_and(|of| of.len() >= MOST) {
-            self.drop_oldest(&id);
+            self.remove(&id, VecDeque::pop_front);
         }
         self.unrank(&id);
         self.bytes += record.own_size();
@@ -124,21 +128,22 @@ impl Records {
         self.rank(&id);
         while self.bytes > bound {
             let Some(id) = self.order.first().map(|(_, _, id)| id.clone()) else { return };
-            self.drop_oldest(&id);
+            self.remove(&id, VecDeque::pop_front);
         }
     }
 
-    fn drop_oldest(&mut self, id: &ObjectRef) {
+    /// Takes one record out of those of a primary.
+    fn remove(&mut self, id: &ObjectRef, take: fn(&mut VecDeque<Arc<PassRecord>>) -> Option<Arc<PassRecord>>) {
         self.unrank(id);
         let Some(of) = self.of.get_mut(id) else { return };
-        let oldest = of.pop_front();
+        let taken = take(of);
         if of.is_empty() {
             self.of.remove(id);
         }
         self.rank(id);
-        let Some(oldest) = oldest else { return };
-        self.bytes -= oldest.own_size();
-        for (address, size) in oldest.shared() {
+        let Some(taken) = taken else { return };
+        self.bytes -= taken.own_size();
+        for (address, size) in taken.shared() {
             let Some(holders) = self.shares.get_mut(&address) else { continue };
             *holders -= 1;
             if *holders == 0 {

@@ -1,4 +1,4 @@
-use stepwright_core::journal::{Answer, PluginRef, RoundRecord, StepRecord, Used};
+use stepwright_core::journal::{Answer, Effect, PluginRef, RoundRecord, StepRecord, Used};
 use stepwright_core::object::Object;
 use stepwright_core::observation::Observation;
 use stepwright_core::plan::Failure;
@@ -120,6 +120,8 @@ fn what_is_shared_counts_once_and_is_given_back_with_its_last_holder() {
         let mut record = record(number, "p", 20_000);
         // The same question as before at another time, answered from memory.
         record.steps[0].rounds[0].remembered = number > 0;
+        // Told apart by what it did; else these would be one record.
+        record.message = Some(format!("pass {number}"));
         journal.push(record);
     }
     assert_eq!(numbers(&journal, "p").len(), 40, "forty times 20 kB would not fit");
@@ -156,4 +158,29 @@ fn recent_is_newest_first_and_only_of_the_step() {
     assert_eq!(numbers, [3, 2]);
     assert!(journal.recent("other", 2).is_empty());
     assert_eq!(journal.get(2).map(|it| it.primary.name.clone()).as_deref(), Some("p2"));
+}
+
+#[test]
+fn passes_at_rest_are_one_record_of_the_newest() {
+    let journal = Journal::default();
+    let mut all = Vec::new();
+    for number in 0..10 {
+        let mut record = record(number, "p", 10);
+        // The first one asks; the sixth writes something; the rest is rest.
+        record.steps[0].rounds[0].remembered = number > 0;
+        if number == 5 {
+            record.steps[0].rounds[0].effects = vec![Effect {
+                verb: "apply".to_owned(),
+                on: "Service ns/p".to_owned(),
+                field: None,
+                status: None,
+                error: None,
+            }];
+        }
+        all.push(record.clone());
+        journal.push(record);
+    }
+    assert_eq!(numbers(&journal, "p"), [0, 4, 5, 9]);
+    let counted: usize = journal.all().iter().map(|it| it.own_size()).sum();
+    assert_eq!(journal.bytes(), counted + all[0].shared()[0].1);
 }

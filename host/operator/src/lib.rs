@@ -19,6 +19,7 @@ mod observe;
 pub mod offer;
 mod pass;
 pub mod plugin_maps;
+pub mod plugins;
 mod report;
 pub mod router;
 pub mod slots;

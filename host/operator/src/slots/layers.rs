@@ -31,7 +31,7 @@ pub(super) struct Found {
 
 impl Layers {
     /// Versions of a step, the uppermost first.
-    fn from_above(&self, step: &str) -> impl Iterator<Item = &Arc<Active>> {
+    fn above(&self, step: &str) -> impl Iterator<Item = &Arc<Active>> {
         self.steps.get(step).into_iter().flat_map(|slot| slot.values().rev().flat_map(|versions| versions.iter().rev()))
     }
 
@@ -40,12 +40,12 @@ impl Layers {
     }
 
     pub(super) fn active(&self, step: &str) -> Option<Arc<Active>> {
-        self.from_above(step).find(|it| it.mode == Mode::Active).cloned()
+        self.above(step).find(|it| it.mode == Mode::Active).cloned()
     }
 
     pub(super) fn choose(&self, step: &str, uid: &str, labels: &BTreeMap<String, String>) -> Option<Choice> {
         let mut shadow = None;
-        for version in self.from_above(step) {
+        for version in self.above(step) {
             match &version.mode {
                 Mode::Active => return Some(Choice { active: version.clone(), shadow }),
                 Mode::Canary(share) if share.holds(uid, labels) => {
@@ -81,7 +81,7 @@ impl Layers {
 
     pub(super) fn observing(&self, step: &str) -> Vec<Arc<Watched>> {
         let mut all: Vec<Arc<Watched>> = Vec::new();
-        for version in self.from_above(step) {
+        for version in self.above(step) {
             all.push(version.watched.clone());
             if version.mode == Mode::Active {
                 break;
@@ -116,7 +116,7 @@ impl Layers {
 
     /// The uppermost version of the step with this digest, or a policy that is shown its plans.
     pub(super) fn find(&self, step: &str, plugin: &Digest) -> Option<Found> {
-        let of_step = self.from_above(step).find(|it| it.guest.digest() == plugin);
+        let of_step = self.above(step).find(|it| it.guest.digest() == plugin);
         if let Some(it) = of_step {
             let name = it.guest.manifest().name.clone();
             return Some(Found { plugin: name, source: it.source.clone(), record: it.record.clone() });

@@ -116,7 +116,7 @@ pub struct Active {
     /// The account as which its effects are carried out; `None`: as the operator.
     pub identity: Option<Identity>,
     pub(crate) record: Arc<Record>,
-    pub(super) watched: Arc<Watched>,
+    pub(crate) watched: Arc<Watched>,
 }
 
 impl Active {
@@ -154,7 +154,7 @@ pub struct Chained {
     pub role: Role,
     pub on_failure: OnFailure,
     pub(crate) record: Arc<Record>,
-    pub(super) watched: Arc<Watched>,
+    pub(crate) watched: Arc<Watched>,
 }
 
 impl Chained {

@@ -12,7 +12,7 @@ struct Component;
 
 impl plugin::Guest for Component {
     fn describe() -> String {
-        r#"{"name":"policy-pass","version":"0.1.0"}"#.to_owned()
+        r#"{"name":"policy-pass","version":"0.1.0","policy":{"reviews":["*"]}}"#.to_owned()
     }
 
     fn validate_settings(_settings: String) -> Vec<Violation> {

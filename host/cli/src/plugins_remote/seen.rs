@@ -1,0 +1,137 @@
+//! What is known of the plugins: from the operator, and from what it wrote on their ConfigMaps.
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::ResourceExt;
+use kube::api::{Api, ListParams};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use stepwright_operator::offer::{told, wish};
+
+use crate::remote::Cluster;
+
+const LABELS: &str = "stepwright.dev/plugin=true";
+
+/// One version of a plugin. What the operator says beyond these fields is kept as it came.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Seen {
+    pub(super) config_map: Option<String>,
+    pub(super) name: String,
+    pub(super) steps: Vec<String>,
+    pub(super) mode: String,
+    pub(super) state: String,
+    pub(super) digest: String,
+    pub(super) source: String,
+    pub(super) reason: Option<String>,
+    /// RFC 3339.
+    pub(super) since: Option<String>,
+    tally: Option<Tally>,
+    #[serde(skip)]
+    pub(super) all: Value,
+}
+
+/// How often it was judged which way.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default)]
+struct Tally {
+    good: u64,
+    agreed: u64,
+    differed: u64,
+    bad: u64,
+}
+
+impl Seen {
+    pub(super) fn is_called(&self, name: &str) -> bool {
+        self.config_map.as_deref() == Some(name) || self.name == name
+    }
+
+    /// Passes that it took part in.
+    pub(super) fn passes(&self) -> Option<u64> {
+        self.tally.map(|it| it.good + it.agreed + it.differed + it.bad)
+    }
+
+    fn from_operator(all: Value) -> Self {
+        let seen: Self = serde_json::from_value(all.clone()).unwrap_or_default();
+        Self { all, ..seen }
+    }
+
+    fn from_map(map: &ConfigMap) -> Self {
+        let said = |key: &str| map.annotations().get(key).cloned();
+        let created = map.creation_timestamp().map(|it| it.0.to_string());
+        let all = json!({
+            "configMap": map.name_any(), "annotations": map.annotations(), "created": created,
+        });
+        Self {
+            config_map: Some(map.name_any()),
+            mode: said(wish::MODE).unwrap_or_else(|| "active".to_owned()),
+            state: said(told::STATE).unwrap_or_else(|| "unseen".to_owned()),
+            digest: said(told::DIGEST).unwrap_or_default(),
+            source: format!("ConfigMap {}", map.name_any()),
+            reason: said(told::REASON),
+            since: created,
+            all,
+            ..Self::default()
+        }
+    }
+}
+
+/// Every plugin, and whether the operator could be asked. Fails only if neither it nor the ConfigMaps can be read.
+pub(super) async fn look(cluster: &Cluster) -> anyhow::Result<(Vec<Seen>, anyhow::Result<()>)> {
+    let maps = maps(cluster).await;
+    let mut all: Vec<Seen> = Vec::new();
+    let operator = match cluster.read::<Value>("/v1/plugins").await {
+        Err(error) => Err(error),
+        Ok(view) => {
+            let plugins = view.get("plugins").and_then(Value::as_array).cloned().unwrap_or_default();
+            all.extend(plugins.into_iter().map(Seen::from_operator));
+            Ok(())
+        }
+    };
+    match (maps, &operator) {
+        (Ok(maps), _) => {
+            for map in &maps {
+                let mut known = false;
+                for it in all.iter_mut().filter(|it| it.config_map.as_deref() == Some(&map.name_any())) {
+                    known = true;
+                    it.since = it.since.take().or_else(|| map.creation_timestamp().map(|it| it.0.to_string()));
+                }
+                if !known {
+                    all.push(Seen::from_map(map));
+                }
+            }
+        }
+        // What the operator says is more than what stands on them.
+        (Err(_), Ok(())) => {}
+        (Err(error), Err(operator)) => {
+            return Err(anyhow::anyhow!("{operator:#}").context(error));
+        }
+    }
+    Ok((all, operator))
+}
+
+async fn maps(cluster: &Cluster) -> Result<Vec<ConfigMap>, String> {
+    let namespace = &cluster.operator_namespace;
+    let api: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), namespace);
+    let found = api.list(&ListParams::default().labels(LABELS)).await.map_err(|error| {
+        format!("failed to list ConfigMaps; that needs the right `list configmaps` in namespace {namespace}: {error}")
+    })?;
+    // Further parts are no plugins of their own.
+    Ok(found.items.into_iter().filter(|map| !map.annotations().contains_key(wish::PART_OF)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_operator_says_is_read_as_far_as_it_is_known_and_kept_whole() {
+        let said = json!({
+            "configMap": "mine", "name": "rec", "steps": ["rec"], "mode": "shadow", "state": "shadow", "digest": "abc",
+            "source": "ConfigMap ns/mine", "tally": {"good": 1, "agreed": 2, "differed": 3, "bad": 4, "inARow": 0},
+            "onFailure": "hold",
+        });
+        let seen = Seen::from_operator(said.clone());
+        assert_eq!((seen.passes(), seen.state.as_str(), seen.all == said), (Some(10), "shadow", true));
+        assert!(seen.is_called("mine") && seen.is_called("rec") && !seen.is_called("min"));
+    }
+}

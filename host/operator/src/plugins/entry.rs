@@ -1,0 +1,248 @@
+//! What is known of the plugin of one ConfigMap, and what follows for its slots. Pure but for the guests that it holds.
+
+use std::time::Instant;
+
+use sha2::{Digest as _, Sha256};
+use stepwright_core::guest::Digest;
+use stepwright_core::slot::Mode;
+
+use super::prepare::Prepared;
+use super::refusal::Refusal;
+use crate::offer::{Component, Offer, Wishes};
+use crate::slots::{Installation, Source, Version};
+
+/// Everything in an offer that loading it depends on, as a digest.
+pub(crate) type Key = [u8; 32];
+
+/// The key of an offer.
+pub(crate) fn key(offer: &Offer) -> Key {
+    let mut hash = Sha256::new();
+    let mut put = |bytes: &[u8]| {
+        hash.update((bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    };
+    match &offer.component {
+        Component::Inline(bytes) => put(bytes),
+        Component::Oci { reference } => put(reference.as_bytes()),
+    }
+    put(offer.settings.as_bytes());
+    put(offer.signature.as_deref().unwrap_or_default());
+    put(offer.wishes.service_account.as_deref().unwrap_or_default().as_bytes());
+    put(format!("{:?}", offer.wishes.calls).as_bytes());
+    put(&[u8::from(offer.wishes.rehearse_live)]);
+    hash.finalize().into()
+}
+
+/// The plugin of one ConfigMap.
+pub(crate) struct Entry {
+    pub(crate) source: Source,
+    /// As last read.
+    pub(crate) wishes: Wishes,
+    /// What was last tried.
+    pub(crate) key: Key,
+    /// When the wish for it arrived.
+    pub(crate) since: Instant,
+    /// Prepared and not taken up yet: the set that it belongs to is not complete.
+    pub(crate) ready: Option<Prepared>,
+    /// What the slots have of it.
+    pub(crate) current: Option<Prepared>,
+    /// The wishes by which it takes part; those of a refused version are not its own.
+    pub(crate) placed: Wishes,
+    /// What answered before it, and would again.
+    pub(crate) before: Option<Prepared>,
+    /// And the digest of what was refused, where that is known.
+    pub(crate) refusal: Option<(Refusal, Option<String>)>,
+    /// Taken back by the host. Stands until the annotation says the same.
+    pub(crate) taken_back: Option<Digest>,
+    /// Promoted by the host: stands until the annotation says the same.
+    pub(crate) promoted: Option<Digest>,
+    /// Why what is rolled back was: for as long as it is.
+    pub(crate) cause: Option<String>,
+    pub(crate) retry_at: Option<Instant>,
+    /// What the slots were given last.
+    pub(crate) installed: Option<Installed>,
+}
+
+/// What the slots were given: to see whether something else would be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Installed {
+    pub(crate) source: Source,
+    /// Digest, mode and the rest of each version.
+    versions: Vec<(Digest, String)>,
+}
+
+impl Installed {
+    pub(crate) fn of(installation: &Installation) -> Self {
+        let rest = |it: &Version| {
+            let Version { settings, mode, promote_after, on_failure, identity, priority, .. } = it;
+            format!("{settings:?} {mode:?} {promote_after:?} {on_failure:?} {identity:?} {priority}")
+        };
+        let versions = installation.versions.iter().map(|it| (it.guest.digest().clone(), rest(it))).collect();
+        Self { source: installation.source.clone(), versions }
+    }
+
+    /// The uppermost version.
+    pub(crate) fn top(&self) -> Option<&Digest> {
+        self.versions.last().map(|(digest, _)| digest)
+    }
+}
+
+/// The part of an entry that a swap changes: to go back to where a set cannot be taken up.
+pub(crate) struct Saved {
+    ready: Option<Prepared>,
+    current: Option<Prepared>,
+    before: Option<Prepared>,
+    placed: Wishes,
+    cause: Option<String>,
+}
+
+impl Entry {
+    pub(crate) fn new(source: Source, wishes: Wishes, key: Key, since: Instant) -> Self {
+        Self {
+            source,
+            placed: wishes.clone(),
+            wishes,
+            key,
+            since,
+            ready: None,
+            current: None,
+            before: None,
+            refusal: None,
+            taken_back: None,
+            promoted: None,
+            cause: None,
+            retry_at: None,
+            installed: None,
+        }
+    }
+
+    pub(crate) fn save(&self) -> Saved {
+        Saved {
+            ready: self.ready.clone(),
+            current: self.current.clone(),
+            before: self.before.clone(),
+            placed: self.placed.clone(),
+            cause: self.cause.clone(),
+        }
+    }
+
+    pub(crate) fn restore(&mut self, saved: Saved) {
+        let Saved { ready, current, before, placed, cause } = saved;
+        (self.ready, self.current, self.before, self.placed, self.cause) = (ready, current, before, placed, cause);
+    }
+
+    /// Nothing more is to come before it can be taken up, or it was already.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.refusal.is_none() && (self.ready.is_some() || self.current.is_some())
+    }
+
+    /// Whether this version is not to be asked.
+    pub(crate) fn is_rolled_back(&self, digest: &Digest) -> bool {
+        let digest_text = digest.to_string();
+        self.wishes.rolled_back.as_ref() == Some(&digest_text) || self.taken_back.as_ref() == Some(digest)
+    }
+
+    fn is_promoted(&self, digest: &Digest) -> bool {
+        self.wishes.promoted.as_ref() == Some(&digest.to_string()) || self.promoted.as_ref() == Some(digest)
+    }
+
+    /// How the current version takes part; `None`: there is none, or it was rolled back.
+    pub(crate) fn mode(&self) -> Option<Mode> {
+        let current = self.current.as_ref().filter(|it| !self.is_rolled_back(it.digest()))?;
+        Some(if self.is_promoted(current.digest()) { Mode::Active } else { self.placed.mode.clone() })
+    }
+
+    /// It is as active as if it had said so.
+    pub(crate) fn was_promoted(&self) -> bool {
+        self.placed.mode != Mode::Active && self.current.as_ref().is_some_and(|it| self.is_promoted(it.digest()))
+    }
+
+    /// Takes what is ready for what is current. What answered becomes what answered before.
+    pub(crate) fn take_ready(&mut self) {
+        let Some(ready) = self.ready.take() else { return };
+        let answered = self.mode() == Some(Mode::Active);
+        self.placed = self.wishes.clone();
+        self.cause = None;
+        let Some(old) = self.current.replace(ready) else { return };
+        let is_new = self.current.as_ref().is_some_and(|it| it.digest() != old.digest());
+        if is_new && answered {
+            self.before = Some(old);
+        }
+    }
+
+    /// Takes the annotations as they are now. What the host decided and they say by now need not be remembered.
+    pub(crate) fn hear(&mut self, wishes: Wishes) {
+        let says = |annotated: &Option<String>, digest: &Digest| annotated.as_deref() == Some(&*digest.to_string());
+        if self.taken_back.as_ref().is_some_and(|digest| says(&wishes.rolled_back, digest)) {
+            self.taken_back = None;
+        }
+        if self.promoted.as_ref().is_some_and(|digest| says(&wishes.promoted, digest)) {
+            self.promoted = None;
+        }
+        self.wishes = wishes;
+    }
+
+    /// It was rehearsed as one that is tried out, badly, and is to answer now.
+    pub(crate) fn needs_another_rehearsal(&self) -> bool {
+        self.wishes.mode == Mode::Active
+            && self.placed.mode != Mode::Active
+            && self.refusal.is_none()
+            && self.current.as_ref().is_some_and(|it| !it.rehearsal.errors.is_empty() && !self.is_promoted(it.digest()))
+    }
+
+    /// There is nothing to say yet: it is being prepared, or nothing of it was ever taken up.
+    pub(crate) fn is_untold(&self) -> bool {
+        let is_known = self.refusal.is_some() || self.ready.is_some() || self.current.is_some();
+        !is_known && self.wishes.rolled_back.is_none()
+    }
+
+    fn shown(&self) -> Option<&Prepared> {
+        self.current.as_ref().or(self.ready.as_ref())
+    }
+
+    /// The plugin's name; empty where it could not be read.
+    pub(crate) fn plugin_name(&self) -> String {
+        self.shown().map(|it| it.guest.manifest().name.clone()).unwrap_or_default()
+    }
+
+    /// Those of the steps `wanted` that it answers for, or reviews.
+    pub(crate) fn steps(&self, wanted: &[String]) -> Vec<String> {
+        let Some(manifest) = self.shown().map(|it| it.guest.manifest()) else { return Vec::new() };
+        let concerns = |step: &&String| {
+            manifest.steps.iter().any(|it| it.name == **step)
+                || manifest.policy.as_ref().is_some_and(|policy| policy.reviews(step))
+        };
+        wanted.iter().filter(concerns).cloned().collect()
+    }
+
+    /// `answers for step a, b`.
+    pub(crate) fn what(&self, wanted: &[String]) -> String {
+        let is_policy = self.shown().is_some_and(|it| it.guest.manifest().policy.is_some());
+        let verb = if is_policy { "reviews the plans of step" } else { "answers for step" };
+        format!("{verb} {}", self.steps(wanted).join(", "))
+    }
+
+    /// The version that would answer if the current one were taken back.
+    pub(crate) fn previous(&self) -> Option<&Prepared> {
+        let current = self.current.as_ref()?.digest();
+        self.before.as_ref().filter(|it| it.digest() != current && !self.is_rolled_back(it.digest()))
+    }
+
+    /// What the slots are to have of it.
+    pub(crate) fn installation(&self) -> Installation {
+        let version = |prepared: &Prepared, mode: Mode, since: Option<Instant>| Version {
+            guest: prepared.guest.clone(),
+            settings: prepared.settings.clone(),
+            mode,
+            promote_after: self.placed.promote_after,
+            on_failure: self.placed.on_failure,
+            identity: prepared.identity.clone(),
+            priority: self.placed.priority,
+            since,
+        };
+        let before = self.previous().map(|it| version(it, Mode::Active, None));
+        let current = self.current.as_ref().zip(self.mode());
+        let current = current.map(|(it, mode)| version(it, mode, Some(self.since)));
+        Installation { source: self.source.clone(), versions: before.into_iter().chain(current).collect() }
+    }
+}
