@@ -196,7 +196,9 @@ pub(crate) fn refused(seen: &Seen<'_>, parts: &Parts<'_>) -> Option<Refused> {
     let reply = seen.observed.replies.iter().find(|reply| {
         let optional = ["read ", "removal-of "].iter().any(|prefix| reply.id.starts_with(prefix));
         let absent = reply.status == 404 && (optional || reply.id == "change ldap");
-        !reply.is_success() && reply.status != 409 && !absent
+        // A member asks for credentials where a node that is none does not: it has become one meanwhile.
+        let joined = reply.status == 401 && reply.id.starts_with(&format!("{}-", seen.name()));
+        !reply.is_success() && reply.status != 409 && !absent && !joined
     })?;
     let text = reply.error_text();
     Some(match reply.id.split_once(' ').unwrap_or(("", &reply.id)) {
