@@ -5,6 +5,7 @@
 //! (`formation`), and says what is so (`state`, `status`).
 
 mod calls;
+mod credentials;
 mod facts;
 mod formation;
 mod managed;
