@@ -344,6 +344,8 @@ pub(crate) fn manifest() -> Manifest {
             "PUT /v1/metrics_config",
             "GET /v1/ocsp",
             "PUT /v1/ocsp",
+            "POST /v1/users/password",
+            "DELETE /v1/users/password",
         ]);
     Manifest::new("rec", env!("CARGO_PKG_VERSION"))
         .description("Makes a Redis Enterprise cluster: its objects, its formation, its state")
