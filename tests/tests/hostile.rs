@@ -27,6 +27,9 @@ const TOLD: Duration = Duration::from_secs(10);
 /// How many primaries there are beside the victim.
 const OTHERS: usize = 3;
 
+/// The sin that is watched until its version is taken back by itself.
+const ROLLED_BACK: &str = "memory-bomb";
+
 /// What becomes of a sin.
 enum End {
     /// The component is not taken up.
@@ -194,6 +197,15 @@ async fn commit(running: &Running, others: &mut Others<'_>, row: &Row) -> Result
         if before != after {
             outcome = Err(format!("something was written: {before:?} became {after:?}"));
         }
+    }
+    if row.sin == ROLLED_BACK {
+        let is_rolled_back = |map: &ConfigMap| {
+            let reason = map.annotations().get("stepwright.dev/reason");
+            reason.is_some_and(|it| it.starts_with("PluginRolledBack") && it.contains("64 MiB") && it.contains("good"))
+        };
+        running.object(row.sin, is_rolled_back).await;
+        let events = running.events(row.sin).await;
+        assert!(events.iter().any(|(reason, _)| reason == "PluginRolledBack"), "{events:?}");
     }
     if matches!(row.end, Refused) != (state == "refused") {
         outcome = Err(format!("it came to be `{state}`"));
