@@ -52,8 +52,10 @@ api! {
     )]
     /// The cluster that is wanted.
     pub struct RedisEnterpriseClusterSpec {
-        /// Number of nodes (pods): odd, at least 3, never fewer than before. 3 if empty.
+        /// Number of nodes (pods): odd, at least 3, and fewer than before only with allowScaleDown. 3 if empty.
         pub nodes: Option<i32>,
+        /// Whether nodes may be removed: drained one after another, the highest number first, their volumes with them. Stepwright only.
+        pub allow_scale_down: Option<bool>,
         /// Storage of each node.
         pub persistent_spec: Option<PersistentSpec>,
         /// Resources of each node's container. Requests should equal limits. 2 CPU and 4Gi if empty.
@@ -72,8 +74,10 @@ api! {
         pub upgrade_spec: Option<UpgradeSpec>,
         /// Which of the bundled database versions an upgrade of a database may choose.
         pub redis_upgrade_policy: Option<UpgradePolicy>,
-        /// Set to true to recover a lost cluster from its volumes. The operator clears it when that is done.
+        /// Set to true to recover a cluster that lost its quorum from its volumes. It happens once; set it to false before another time.
         pub cluster_recovery: Option<bool>,
+        /// Whether such a recovery begins by itself once every node has begun anew and none finds the cluster. Stepwright only.
+        pub auto_recovery: Option<bool>,
         /// Text of the license. Empty means a trial: 4 shards, 30 days. Excludes licenseSecretName.
         pub license: Option<String>,
         /// Secret (or path in Vault) with the license under the key `license`. Excludes license.

@@ -88,7 +88,7 @@ fn rows() -> Vec<Row> {
         sin("stack-overflow", Stopped, "PluginTrapped", &["stack"]),
         file("huge-output", Stopped, "PluginPlanTooLarge", &["4096 KiB"], roomy("huge-output")),
         file("million-items", Stopped, "PluginPlanTooLarge", &["4096 KiB"], roomy("million-items")),
-        sin("log-flood", Harmless, "", &[]),
+        sin("log-flood", Stopped, "PluginLogExceeded", &["lines", "limits of 100 lines"]),
         sin("call-flood", Stopped, "PlanTooLarge", &["300 calls", "256"]),
         // What an answer may look like.
         sin("malformed-json", Stopped, "PlanMalformed", &["ConfigMap", "not a JSON object"]),

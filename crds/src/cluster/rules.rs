@@ -17,8 +17,8 @@ pub const RULES: &[Rule] = &[
     // On spec, not on nodes: leaving the field out means 3, which may be fewer than before.
     Rule::new(
         "spec",
-        "self.?nodes.orValue(3) >= oldSelf.?nodes.orValue(3)",
-        "spec.nodes must not shrink (empty means 3), as shards would be lost; set it to the former number or more",
+        "self.?allowScaleDown.orValue(false) || self.?nodes.orValue(3) >= oldSelf.?nodes.orValue(3)",
+        "spec.nodes must not shrink (empty means 3) unless allowScaleDown is true; set that, or the former number or more",
     )
     .about(".nodes"),
     Rule::new(

@@ -329,6 +329,7 @@ pub(crate) const TRANSITIONS: &[Case] = &[
     no(Rec, "fewer nodes", "{nodes: 3}", "spec.nodes: Invalid value").after("{nodes: 5}"),
     no(Rec, "fewer nodes by default", "{nodes: null}", "spec.nodes must not shrink (empty means 3)")
         .after("{nodes: 5}"),
+    yes(Rec, "fewer nodes, allowed", "{nodes: 3, allowScaleDown: true}").after("{nodes: 5}"),
     yes(Rec, "more nodes than the default", "{nodes: 5}").after("{}"),
     no(Rec, "volumes off", "{persistentSpec: {enabled: false}}", "spec.persistentSpec.enabled cannot be changed")
         .after("{}"),

@@ -96,6 +96,11 @@ pub enum GuestError {
         "plugin `{plugin}` handed over more than its limit of {limit_kib} KiB; have it answer with less or give it a larger `planKib` limit"
     )]
     PlanTooLarge { plugin: String, limit_kib: u32 },
+    /// The first lines are in the host's log; the rest was not written.
+    #[error(
+        "plugin `{plugin}` logged {lines} lines or {kib} KiB in one call, past its limits of {limit_lines} lines and {limit_kib} KiB; have it log less or give it a larger `logLines` or `logKib` limit"
+    )]
+    LogExceeded { plugin: String, lines: u32, kib: u64, limit_lines: u32, limit_kib: u32 },
     #[error("plugin `{plugin}` trapped: {message}")]
     Trapped { plugin: String, message: String },
     #[error("plugin `{plugin}` does not fit this host: {message}")]
@@ -131,6 +136,7 @@ impl GuestError {
             Self::MemoryExceeded { .. } => "PluginMemoryExceeded",
             Self::FuelExhausted { .. } => "PluginFuelExhausted",
             Self::PlanTooLarge { .. } => "PluginPlanTooLarge",
+            Self::LogExceeded { .. } => "PluginLogExceeded",
             Self::Trapped { .. } => "PluginTrapped",
             Self::Incompatible { .. } => "PluginIncompatible",
             Self::Garbled { .. } => "PluginGarbled",

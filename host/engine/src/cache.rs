@@ -2,8 +2,8 @@
 //!
 //! Code from here runs with the host's rights, so a file counts only if its seal, made with a key that is not in the
 //! folder, fits name and content. What was verified is a private copy in a sealed memory file, and that is what is mapped:
-//! a later write to the cache's file changes nothing. Loading a 360 KB code file this way was measured at the cost of reading it and
-//! hashing it. A file that does not fit is removed, counted, and compiled anew: the cache is never needed, only faster.
+//! a later write to the cache's file changes nothing. A file that does not fit is removed, counted, and compiled anew: the
+//! cache is never needed, only faster.
 
 use std::fs::{self, File, Permissions};
 use std::hash::{Hash, Hasher};

@@ -10,6 +10,7 @@ use wasmtime::component::InstancePre;
 use crate::backend::Backend;
 use crate::contract::World;
 use crate::fault::{self, Phase};
+use crate::lines::Flood;
 use crate::state::HostState;
 use crate::wasi::Ending;
 use crate::worlds::admission::{AdmissionPlugin, AdmissionPluginPre};
@@ -114,10 +115,21 @@ pub(crate) fn once<R>(
     let took = started.elapsed();
     let left = store.get_fuel().ok();
     // Whatever happened, the instance is not entered again. Dropping it gives its memory back to the pool.
-    let Ending { last_words, log_lines, memory_bytes } = store.into_data().finish();
+    let Ending { last_words, log_lines, flood, memory_bytes } = store.into_data().finish();
     let fuel = limits.fuel.and(left).map(|left| fuel.saturating_sub(left));
     let usage = Usage { took, memory_bytes, fuel, log_lines, ..Usage::default() };
-    (outcome.map_err(|(phase, error)| fault::classify(name, limits, phase, took, last_words, &error)), usage)
+    let outcome = match (outcome, flood) {
+        (Err((phase, error)), _) => Err(fault::classify(name, limits, phase, took, last_words, &error)),
+        (Ok(_), Some(Flood { lines, kib })) => Err(GuestError::LogExceeded {
+            plugin: name.to_owned(),
+            lines,
+            kib,
+            limit_lines: limits.log_lines,
+            limit_kib: limits.log_kib,
+        }),
+        (Ok(answer), None) => Ok(answer),
+    };
+    (outcome, usage)
 }
 
 /// A plugin that has not yet said what it is.

@@ -138,7 +138,7 @@ fn wait(child: &mut Child, limit: Duration) -> std::io::Result<Option<ExitStatus
     })
 }
 
-/// What it said last, of limited length.
+/// What it said last, or of memory, of limited length.
 fn last_line(words: &mut File) -> String {
     const MOST: u64 = 4096;
     let length = words.metadata().map_or(0, |it| it.len());
@@ -150,6 +150,8 @@ fn last_line(words: &mut File) -> String {
         return String::new();
     }
     let text = String::from_utf8_lossy(&text);
-    let line = text.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+    let lines = || text.lines().rev().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("note: "));
+    // Out of memory, other threads may have had more to say.
+    let line = lines().find(|line| is_memory(line)).or_else(|| lines().next()).unwrap_or_default();
     line.chars().filter(|letter| !letter.is_control()).take(300).collect()
 }

@@ -83,7 +83,7 @@ pub fn inspect(bytes: &[u8], bounds: &Bounds) -> Result<Inspection, GuestError> 
 }
 
 /// The bytes of a component's section `stepwright:manifest`, as they stand in it: what a signature is over, besides the whole.
-pub fn section(bytes: &[u8], bounds: &Bounds) -> Result<Vec<u8>, GuestError> {
+pub(crate) fn section(bytes: &[u8], bounds: &Bounds) -> Result<Vec<u8>, GuestError> {
     let plugin = Digest::of(bytes).short().to_owned();
     let shape = shape(bytes, bounds, &plugin)?;
     shape.section.map(<[u8]>::to_vec).ok_or(GuestError::NotPacked { plugin })

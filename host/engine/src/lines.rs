@@ -11,10 +11,16 @@ const LONGEST: usize = 1024;
 pub(crate) struct Lines {
     limits: Limits,
     written: u32,
-    /// Bytes of the lines that were written.
+    /// Bytes of all lines, also of those that were not written.
     bytes: usize,
     dropped: u32,
     last_words: String,
+}
+
+/// How far a call's log went past its limits.
+pub(crate) struct Flood {
+    pub(crate) lines: u32,
+    pub(crate) kib: u64,
 }
 
 impl Lines {
@@ -32,18 +38,13 @@ impl Lines {
             self.last_words.clear();
             self.last_words.push_str(&tidy(message));
         }
-        if self.written >= self.limits.log_lines {
-            self.dropped = self.dropped.saturating_add(1);
-            return;
-        }
         let message = tidy(message);
         let fields = joined(fields);
-        let bytes = self.bytes.saturating_add(message.len()).saturating_add(fields.len());
-        if bytes > (self.limits.log_kib as usize).saturating_mul(1024) {
+        self.bytes = self.bytes.saturating_add(message.len()).saturating_add(fields.len());
+        if self.written >= self.limits.log_lines || self.bytes > (self.limits.log_kib as usize).saturating_mul(1024) {
             self.dropped = self.dropped.saturating_add(1);
             return;
         }
-        self.bytes = bytes;
         self.written = self.written.saturating_add(1);
         // Levels are part of an event's static description, so each needs its own.
         match level {
@@ -69,19 +70,14 @@ impl Lines {
         }
     }
 
+    /// Whether more was logged than the limits allow, and how much that was.
+    pub(crate) fn flood(&self) -> Option<Flood> {
+        let kib = (self.bytes as u64).div_ceil(1024);
+        (self.dropped > 0).then(|| Flood { lines: self.written.saturating_add(self.dropped), kib })
+    }
+
     /// Ends the call's log. Returns what the guest last said of an error, for the message of a trap.
     pub(crate) fn finish(self) -> Option<String> {
-        if self.dropped > 0 {
-            tracing::warn!(
-                target: "stepwright::guest",
-                dropped = self.dropped,
-                written = self.written,
-                bytes = self.bytes,
-                limit_lines = self.limits.log_lines,
-                limit_kib = self.limits.log_kib,
-                "plugin logs more than its limit; lines dropped"
-            );
-        }
         (!self.last_words.is_empty()).then_some(self.last_words)
     }
 }

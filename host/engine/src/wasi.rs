@@ -11,6 +11,7 @@ use std::time::Duration;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, Linker, LinkerInstance, Lower, Resource, ResourceType, Val};
 
+use crate::lines::Flood;
 use crate::state::HostState;
 use crate::worlds::log::Level;
 
@@ -314,6 +315,7 @@ pub(crate) struct Ending {
     /// What the guest last said of an error.
     pub(crate) last_words: Option<String>,
     pub(crate) log_lines: u32,
+    pub(crate) flood: Option<Flood>,
     /// The most that its memories and tables came to.
     pub(crate) memory_bytes: u64,
 }
@@ -348,7 +350,8 @@ impl HostState {
             self.lines.printed_error(&stderr);
         }
         let (log_lines, memory_bytes) = (self.lines.written(), self.limiter.peak() as u64);
-        Ending { last_words: self.lines.finish(), log_lines, memory_bytes }
+        let flood = self.lines.flood();
+        Ending { last_words: self.lines.finish(), log_lines, flood, memory_bytes }
     }
 }
 

@@ -7,7 +7,6 @@ mod support;
 use std::time::{Duration, Instant};
 
 use stepwright_core::guest::{Guest, GuestError};
-use stepwright_core::plan::Progress;
 use stepwright_engine::{Engine, EngineConfig};
 
 use support::{component, engine, load, observation};
@@ -70,14 +69,15 @@ fn ending_the_process_is_a_trap() {
 }
 
 #[test]
-fn a_flood_of_log_lines_is_cut_and_the_answer_counts() {
+fn a_flood_of_log_lines_is_cut_and_costs_the_answer() {
     let engine = engine();
     let plugin = load(&engine, "floods-log");
     let (answer, lines) = support::logged(|| plugin.reconcile(&observation("floods-log")));
-    assert_eq!(answer.unwrap().unwrap().progress, Progress::Done);
-    // Ten that it may write, and one that says how many were dropped.
-    assert_eq!(lines.len(), 11, "{lines:#?}");
-    assert!(lines[10].contains("1991"), "{}", lines[10]);
+    let error = answer.unwrap_err();
+    assert_eq!(error.reason(), "PluginLogExceeded");
+    assert!(error.to_string().contains("logged 2001 lines"), "{error}");
+    assert!(error.to_string().contains("its limits of 10 lines"), "{error}");
+    assert_eq!(lines.len(), 10, "{lines:#?}");
     assert!(lines.iter().all(|line| line.len() < 4096));
 }
 

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use stepwright_sdk::{Call, SecretValue, secret_ref};
 
+use crate::Course;
 use crate::formation::{Next, View};
 use crate::managed::Parts;
 use crate::objects::FLASH_PATH;
@@ -10,6 +11,8 @@ use crate::objects::license_source;
 use crate::seen::Seen;
 use crate::spec::{UserDefinedModule, said};
 
+/// The configuration store on a node's volume (reference, 3.15).
+const CONFIGURATION: &str = "/opt/persistent/ccs/ccs-redis.rdb";
 const LICENSE: &str = "license";
 
 #[derive(Serialize)]
@@ -20,6 +23,8 @@ struct Bootstrap<'a> {
     credentials: Credentials,
     #[serde(skip_serializing_if = "Option::is_none")]
     license: Option<SecretValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recovery_filename: Option<&'static str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     user_defined_modules: Vec<Module<'a>>,
 }
@@ -102,6 +107,7 @@ fn bootstrap<'a>(seen: &'a Seen<'_>, action: &'static str, pod: &str, ip: &'a st
         },
         credentials: login(seen.credentials()),
         license: None,
+        recovery_filename: None,
         user_defined_modules: seen.cluster.spec.user_defined_modules.iter().filter_map(module).collect(),
     }
 }
@@ -118,13 +124,14 @@ fn module(module: &UserDefinedModule) -> Option<Module<'_>> {
 }
 
 /// The calls to make now. None without the credentials, which every call needs.
-pub(crate) fn planned(seen: &Seen<'_>, view: &View, next: &Next, parts: &Parts<'_>) -> Vec<Call> {
+pub(crate) fn planned(seen: &Seen<'_>, view: &View, course: &Course, parts: &Parts<'_>) -> Vec<Call> {
     let mut calls = Vec::new();
     if seen.secret(seen.credentials()).is_none() {
         return calls;
     }
     if view.listed.is_ok() && view.formed() {
         calls.extend(parts.calls(seen));
+        calls.extend(course.shrink.calls.iter().cloned());
     }
     // The later rounds see what came of the first: nothing is asked for twice in one pass.
     if seen.observed.round > 0 {
@@ -133,12 +140,17 @@ pub(crate) fn planned(seen: &Seen<'_>, view: &View, next: &Next, parts: &Parts<'
     if let Some(license) = license_to_put(seen, view) {
         calls.push(Call::put(LICENSE, "/v1/license").body(&PutLicense { license }));
     }
-    match next {
+    match &course.next {
         Next::Create { pod, ip } => {
             let mut body = bootstrap(seen, "create_cluster", pod, ip, None);
             body.cluster.name = Some(seen.fqdn());
             body.license = license_source(seen).ok().flatten();
             calls.push(Call::post(pod, "/v1/bootstrap/create_cluster").target(pod).body(&body));
+        }
+        Next::Recover { pod, ip } => {
+            let mut body = bootstrap(seen, "recover_cluster", pod, ip, None);
+            body.recovery_filename = Some(CONFIGURATION);
+            calls.push(Call::post(pod, "/v1/bootstrap/recover_cluster").target(pod).body(&body));
         }
         Next::Join { pod, ip, via, replaces } => {
             let mut body = bootstrap(seen, "join_cluster", pod, ip, *replaces);
@@ -182,7 +194,8 @@ pub(crate) struct Refused {
 /// nothing is configured yet where something was read (404).
 pub(crate) fn refused(seen: &Seen<'_>, parts: &Parts<'_>) -> Option<Refused> {
     let reply = seen.observed.replies.iter().find(|reply| {
-        let absent = reply.status == 404 && (reply.id.starts_with("read ") || reply.id == "change ldap");
+        let optional = ["read ", "removal-of "].iter().any(|prefix| reply.id.starts_with(prefix));
+        let absent = reply.status == 404 && (optional || reply.id == "change ldap");
         !reply.is_success() && reply.status != 409 && !absent
     })?;
     let text = reply.error_text();
@@ -194,6 +207,9 @@ pub(crate) fn refused(seen: &Seen<'_>, parts: &Parts<'_>) -> Option<Refused> {
         },
         ("read", part) => {
             Refused { reason: "SettingsUnreadable", message: format!("{} could not be read: {text}", parts.what(part)) }
+        }
+        ("", "hand-over") | ("remove-node" | "removal-of", _) => {
+            Refused { reason: "ScaleDownBlocked", message: format!("a node could not leave the cluster: {text}") }
         }
         (_, pod) => Refused { reason: "BootstrapFailed", message: format!("{pod} did not begin to bootstrap: {text}") },
     })

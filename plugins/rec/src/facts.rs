@@ -60,6 +60,17 @@ pub(crate) struct DatabaseVersion {
 pub(crate) struct NodeStatus {
     pub(crate) hostname: String,
     pub(crate) node_status: String,
+    pub(crate) role: String,
+    pub(crate) free_provisional_ram: u64,
+    pub(crate) total_provisional_ram: u64,
+}
+
+/// One of `GET /v1/bdbs`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Bdb {
+    pub(crate) name: String,
+    pub(crate) status: String,
 }
 
 /// `GET /v1/license`. Nearly everything may be null.

@@ -5,6 +5,7 @@
 //! had a volume or has one younger than this resource. A second node joins only after the status remembers the first
 //! (`formed_before`), so that the memory is never younger than the cluster.
 
+use crate::recovery::Recovery;
 use crate::seen::Seen;
 
 /// What one node says of itself.
@@ -42,6 +43,11 @@ pub(crate) enum Next {
         pod: String,
         ip: String,
     },
+    /// The first pod restores the configuration of a cluster that was lost.
+    Recover {
+        pod: String,
+        ip: String,
+    },
     Join {
         pod: String,
         ip: String,
@@ -64,6 +70,9 @@ pub(crate) struct Listed {
     pub(crate) hostname: String,
     pub(crate) active: bool,
     pub(crate) down: bool,
+    /// It is being removed.
+    pub(crate) leaving: bool,
+    pub(crate) master: bool,
 }
 
 /// Everything the decision depends on.
@@ -92,7 +101,13 @@ impl View {
     }
 
     /// What to do next; never more than one node at a time.
-    pub(crate) fn next(&self) -> Next {
+    pub(crate) fn next(&self, recovery: &Recovery) -> Next {
+        match recovery {
+            Recovery::Reset { .. } => return Next::Wait("the pods are deleted; their volumes stay".to_owned()),
+            Recovery::FirstPod => return self.recover(),
+            Recovery::Rejoining => return self.grow(),
+            Recovery::None | Recovery::Refused(_) => {}
+        }
         if let Some((node, state)) = self.nodes.iter().find_map(|node| match &node.state {
             NodeState::Busy(state) => Some((node, state)),
             _ => None,
@@ -117,10 +132,24 @@ impl View {
             self.nodes.iter().map(|node| format!("redis-enterprise-storage-{}", node.pod)).collect();
         format!(
             "the volumes hold a cluster from before this resource, and its nodes do not find one another. Recovering it \
-             (spec.clusterRecovery) is not supported by this version. To begin with an empty cluster, delete this resource, \
+             is possible: set spec.clusterRecovery to true. To begin with an empty cluster instead, delete this resource, \
              delete the claims ({}), and make it again",
             claims.join(", ")
         )
+    }
+
+    fn recover(&self) -> Next {
+        let Some(first) = self.nodes.first() else { return Next::Wait("no nodes are wanted".to_owned()) };
+        let pod = first.pod.clone();
+        match (&first.state, &first.ip) {
+            (NodeState::Idle, Some(ip)) => Next::Recover { pod, ip: ip.clone() },
+            (NodeState::Busy(state), Some(ip)) if state == "joining_cluster" => Next::Recover { pod, ip: ip.clone() },
+            (NodeState::Failed { code, message }, Some(ip)) => {
+                given_up(first, code, message).unwrap_or_else(|| Next::Recover { pod, ip: ip.clone() })
+            }
+            (NodeState::Absent(why) | NodeState::Silent(why), _) => Next::Wait(why.clone()),
+            _ => Next::Wait(format!("{pod} restores the configuration")),
+        }
     }
 
     fn form(&self) -> Next {
@@ -181,10 +210,22 @@ impl View {
         let Some(via) = self.members().find_map(|node| node.ip.clone()) else {
             return Next::Wait("no active node has an address".to_owned());
         };
+        let stranded = |node: &Node, state: &str| state == "joining_cluster" && former(node, listed).is_some();
+        for node in &self.nodes {
+            if let NodeState::Busy(state) = &node.state
+                && !stranded(node, state)
+            {
+                return Next::Wait(format!("{} is busy: {state}", node.pod));
+            }
+        }
         let mut waits = None;
         for node in &self.nodes {
             match (&node.state, &node.ip) {
                 (NodeState::Idle, Some(ip)) => return self.join(node, ip, via, listed),
+                // It looks for the cluster that it was in, and does not find it: it is told where that is now.
+                (NodeState::Busy(state), Some(ip)) if stranded(node, state) => {
+                    return self.join(node, ip, via, listed);
+                }
                 (NodeState::Failed { code, message }, Some(ip)) => {
                     return given_up(node, code, message).unwrap_or_else(|| self.join(node, ip, via, listed));
                 }
@@ -199,9 +240,13 @@ impl View {
 
     /// A node that lost its volume takes the place of its former self.
     fn join(&self, node: &Node, ip: &str, via: String, listed: &[Listed]) -> Next {
-        let former = listed.iter().find(|other| other.down && other.hostname == node.pod);
-        Next::Join { pod: node.pod.clone(), ip: ip.to_owned(), via, replaces: former.map(|other| other.uid) }
+        let replaces = former(node, listed).map(|other| other.uid);
+        Next::Join { pod: node.pod.clone(), ip: ip.to_owned(), via, replaces }
     }
+}
+
+fn former<'a>(node: &Node, listed: &'a [Listed]) -> Option<&'a Listed> {
+    listed.iter().find(|other| other.down && other.hostname == node.pod)
 }
 
 /// Refused credentials are not tried again: five attempts lock the account (REST reference, 1.4).
@@ -228,6 +273,8 @@ fn listed(seen: &Seen<'_>) -> Result<Vec<Listed>, String> {
             hostname: status.map(|status| status.hostname.clone()).unwrap_or_default(),
             active: word == "active",
             down: word == "down",
+            leaving: word == "decommissioning",
+            master: status.is_some_and(|status| status.role == "master"),
         }
     });
     Ok(listed.collect())

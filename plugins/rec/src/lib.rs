@@ -11,8 +11,11 @@ mod managed;
 mod objects;
 mod passthrough;
 mod quantity;
+mod recovery;
 mod rivals;
+mod rollout;
 mod seen;
+mod shrink;
 mod spec;
 mod state;
 mod status;
@@ -26,7 +29,10 @@ use stepwright_sdk::{Event, Failure, Manifest, Observation, Plan, Plugin, export
 
 use crate::formation::{Next, View};
 use crate::managed::Parts;
+use crate::recovery::Recovery;
+use crate::rollout::Rollout;
 use crate::seen::Seen;
+use crate::shrink::Shrink;
 use crate::state::State;
 
 /// The plugin.
@@ -66,20 +72,64 @@ impl Plugin for Rec {
     }
 }
 
+/// What is to be done next, as far as it can be decided by itself.
+pub(crate) struct Course {
+    pub(crate) next: Next,
+    pub(crate) recovery: Recovery,
+    pub(crate) rollout: Rollout,
+    pub(crate) shrink: Shrink,
+    /// The pods go and come again, because no cluster is formed yet and they cannot start as they are.
+    pub(crate) recreates: bool,
+    /// The recovery that the spec asks for is done.
+    pub(crate) recovered: bool,
+}
+
+impl Course {
+    fn of(seen: &Seen<'_>, view: &View) -> Self {
+        let recovery = recovery::of(seen, view);
+        let next = view.next(&recovery);
+        let rollout = rollout::of(seen, view);
+        let gone = seen.statefulset.is_none() && seen.pods.is_empty();
+        let recreates = seen.cluster.status.state == State::ClusterRecreating.as_str() && !gone;
+        let recreates = !view.formed() && (rollout.recreate || recreates);
+        // Rejoining ends with the last node; a wish that is taken back may be made again.
+        let all_well = next == Next::Complete && view.nodes.iter().all(|node| node.active);
+        let ended = recovery == Recovery::Rejoining && all_well;
+        let recovered = seen.cluster.spec.cluster_recovery && (seen.recovered() || ended);
+        let mut shrink = shrink::of(seen, view);
+        if next != Next::Complete || rollout.rolling {
+            // One thing after another.
+            shrink.calls.clear();
+        }
+        Self { next, recovery, rollout, shrink, recreates, recovered }
+    }
+
+    /// All pods go.
+    pub(crate) fn without_pods(&self) -> bool {
+        self.recreates || matches!(self.recovery, Recovery::Reset { .. })
+    }
+}
+
 /// The ordinary case: objects, calls, and the state that follows.
 fn run(seen: &Seen<'_>, view: &View) -> Plan {
-    let next = view.next();
+    let course = Course::of(seen, view);
     let parts = Parts::of(seen);
-    let calls = calls::planned(seen, view, &next, &parts);
-    let (state, missing) = state::of(seen, view, &next);
+    let calls = calls::planned(seen, view, &course, &parts);
+    let (state, missing) = state::of(seen, view, &course);
     let refused = calls::refused(seen, &parts);
+    let not_recovered = match &course.recovery {
+        Recovery::Refused(why) => Some(why.clone()),
+        _ => None,
+    };
     let waits_for_license = objects::license_source(seen).err();
     let waits_for_secret = parts.waiting.first().map(|(_, why)| why.clone());
-    let again = if state == State::Error || refused.is_some() || state == State::Running { LATER } else { SOON };
+    let slow = matches!(state, State::Error | State::Running | State::InvalidUpgrade);
+    let again = if slow || refused.is_some() { LATER } else { SOON };
     let why = refused.as_ref().map(|refused| refused.message.clone());
-    let why = why.or(missing).or(waits_for_license).or(waits_for_secret);
+    let why = why.or(not_recovered).or(missing).or(waits_for_license).or(waits_for_secret);
     let plan = why.map_or_else(Plan::done, |why| Plan::waiting(why, again));
-    let plan = objects::desire(plan, seen, view, &parts, true).status(&status::full(seen, view, &parts, state));
+    let plan =
+        objects::desire(plan, seen, view, &parts, &course, true).status(&status::full(seen, view, &parts, state));
     if !calls.is_empty() {
         // This round's status is not written, so what changed is told by the next one; only a retry or a refusal, which
         // the next round does not see, is news now.
@@ -88,7 +138,7 @@ fn run(seen: &Seen<'_>, view: &View) -> Plan {
         });
         return calls.into_iter().fold(plan, Plan::call);
     }
-    let plan = match (&next, refused) {
+    let plan = match (&course.next, refused) {
         (_, Some(refused)) => plan.event(Event::warning(refused.reason, refused.message)),
         (Next::Stuck { reason, message }, None) if state_changes(seen, state) => {
             plan.event(Event::warning(*reason, message))
@@ -97,7 +147,36 @@ fn run(seen: &Seen<'_>, view: &View) -> Plan {
     };
     let plan =
         if seen.cluster.spec.persistent() { storage::events(plan, seen, &storage::progress(seen)) } else { plan };
-    warnings(changed(plan, seen, state), seen)
+    warnings(changed(turns(plan, seen, view, &course, state), seen, state), seen)
+}
+
+/// Turns of a cluster's life that people want to hear of.
+fn turns(mut plan: Plan, seen: &Seen<'_>, view: &View, course: &Course, state: State) -> Plan {
+    if let Recovery::Reset { begins: true } = course.recovery {
+        let text = "all pods are deleted, and the cluster is restored from its volumes; its databases need `rladmin recover all` afterwards";
+        plan = plan.event(Event::normal("RecoveryStarted", text));
+    }
+    if let Recovery::Refused(why) = &course.recovery {
+        plan = plan.event(Event::warning("RecoveryBlocked", why));
+    }
+    if course.recovered && !seen.recovered() {
+        let pod = seen.pod_name(0);
+        let text = format!(
+            "the cluster is restored; bring its databases back with `kubectl exec {pod} -- rladmin recover all`, and set spec.clusterRecovery to false"
+        );
+        plan = plan.event(Event::normal("RecoveryCompleted", text));
+    }
+    if state == State::Error && state_changes(seen, state) && recovery::quorum_lost(view) {
+        plan = plan.event(Event::warning("QuorumLost", recovery::advice(seen)));
+    }
+    if let Some(why) = &course.rollout.stuck {
+        let text = format!("{why}; the other pods stay as they are until it runs, or until the change is taken back");
+        plan = plan.event(Event::warning("RolloutStuck", text));
+    }
+    match &course.shrink.blocked {
+        Some(why) => plan.event(Event::warning("ScaleDownBlocked", why)),
+        None => plan,
+    }
 }
 
 /// The Secret is gone, the cluster is not. Its password cannot be made again, so nothing is written over it.
@@ -108,7 +187,13 @@ fn without_credentials(seen: &Seen<'_>, view: &View) -> Plan {
     );
     let plan = Plan::waiting(&why, LATER);
     let parts = Parts::of(seen);
-    let plan = objects::desire(plan, seen, view, &parts, false).status(&status::full(seen, view, &parts, State::Error));
+    let course = Course::of(seen, view);
+    let plan = objects::desire(plan, seen, view, &parts, &course, false).status(&status::full(
+        seen,
+        view,
+        &parts,
+        State::Error,
+    ));
     let plan =
         if state_changes(seen, State::Error) { plan.event(Event::warning("CredentialsLost", why)) } else { plan };
     changed(plan, seen, State::Error)
@@ -138,7 +223,8 @@ fn delete(seen: &Seen<'_>) -> Plan {
         let view = View::of(seen);
         let with_secret = !validate::credentials_lost(seen, &view);
         let parts = Parts::of(seen);
-        let plan = objects::desire(Plan::blocked(&why, LATER), seen, &view, &parts, with_secret);
+        let course = Course::of(seen, &view);
+        let plan = objects::desire(Plan::blocked(&why, LATER), seen, &view, &parts, &course, with_secret);
         (plan.status(&status::full(seen, &view, &parts, State::Deleting)), Some(Event::warning("DeletionBlocked", why)))
     };
     let plan = match status_event.filter(|_| state_changes(seen, State::Deleting)) {

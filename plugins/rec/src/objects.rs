@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use stepwright_sdk::Plan;
 
+use crate::Course;
 use crate::formation::View;
 use crate::managed::Parts;
 use crate::seen::Seen;
@@ -97,14 +98,21 @@ fn service_account<'a>(seen: &'a Seen<'_>) -> &'a str {
 }
 
 /// Adds every object of the cluster. `with_secret` is false while the credentials are lost: a new password would fit nothing.
-pub(crate) fn desire(mut plan: Plan, seen: &Seen<'_>, view: &View, parts: &Parts<'_>, with_secret: bool) -> Plan {
+pub(crate) fn desire(
+    mut plan: Plan,
+    seen: &Seen<'_>,
+    view: &View,
+    parts: &Parts<'_>,
+    course: &Course,
+    with_secret: bool,
+) -> Plan {
     plan = account::desire(plan, seen);
     plan = secret::in_force(plan, seen, parts);
     if with_secret {
         plan = secret::desire(plan, seen);
     }
-    plan = config::desire(plan, seen, view);
+    plan = config::desire(plan, seen, view, course);
     plan = network::desire(plan, seen);
     plan = storage::grow(plan, seen);
-    statefulset::desire(plan, seen)
+    statefulset::desire(plan, seen, course)
 }

@@ -8,6 +8,7 @@ use stepwright_sdk::{Fact, Failure, Manifest, Observation, Observe, Observed, St
 use crate::facts;
 use crate::managed::Fields;
 use crate::quantity::Quantity;
+use crate::recovery;
 use crate::spec::{Cluster, Metadata, said};
 
 /// Annotation-free labels that every pod of a cluster has, and that the StatefulSet selects by.
@@ -47,6 +48,8 @@ pub(crate) struct Seen<'a> {
     pub(crate) rivals: Vec<Observed<Rival>>,
     /// Names of the databases of this cluster.
     pub(crate) databases: Vec<String>,
+    pub(crate) configmaps: Vec<Observed<ConfigMap>>,
+    pub(crate) bdbs: Fact<Vec<facts::Bdb>>,
     pub(crate) bootstrap: Fact<BTreeMap<String, facts::PodBootstrap>>,
     pub(crate) nodes: Fact<Vec<facts::Node>>,
     pub(crate) nodes_status: Fact<BTreeMap<String, facts::NodeStatus>>,
@@ -62,6 +65,12 @@ pub(crate) struct Seen<'a> {
 pub(crate) struct Image {
     pub(crate) image: String,
     pub(crate) pull_policy: String,
+    /// The version is changing.
+    #[serde(default)]
+    pub(crate) upgrading: bool,
+    /// Why the version that is asked for is not taken.
+    #[serde(default)]
+    pub(crate) refused: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -121,7 +130,27 @@ pub(crate) struct Generation {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct StatefulSetSpec {
+    pub(crate) replicas: Option<u32>,
+    pub(crate) update_strategy: UpdateStrategy,
     pub(crate) volume_claim_templates: Vec<ClaimTemplate>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct UpdateStrategy {
+    pub(crate) rolling_update: RollingUpdate,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RollingUpdate {
+    pub(crate) partition: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct ConfigMap {
+    pub(crate) data: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -250,6 +279,8 @@ pub(crate) fn manifest() -> Manifest {
             "status.containerStatuses",
         ]))
         .observe(Observe::new("statefulsets", "apps/v1", "StatefulSet").names(["$(metadata.name)"]).fields([
+            "spec.replicas",
+            "spec.updateStrategy",
             "spec.volumeClaimTemplates",
             "status.observedGeneration",
             "status.readyReplicas",
@@ -265,6 +296,9 @@ pub(crate) fn manifest() -> Manifest {
         ]))
         .observe(Observe::new("secrets", "v1", "Secret").names(SECRETS).fields(["data"]))
         .observe(
+            Observe::new("configmaps", "v1", "ConfigMap").names(["$(metadata.name)-bulletin-board"]).fields(["data"]),
+        )
+        .observe(
             Observe::new("rivals", "app.redislabs.com/v1", "RedisEnterpriseCluster")
                 .all()
                 .fields(["metadata.creationTimestamp", "status.state"]),
@@ -274,7 +308,7 @@ pub(crate) fn manifest() -> Manifest {
                 .all()
                 .fields(["spec.redisEnterpriseCluster"]),
         )
-        .facts(["bootstrap", "nodes", "nodes-status", "cluster", "policy", "license", "modules"])
+        .facts(["bdbs", "bootstrap", "nodes", "nodes-status", "cluster", "policy", "license", "modules"])
         .writes("v1", "PersistentVolumeClaim")
         .writes("v1", "ServiceAccount")
         .writes("rbac.authorization.k8s.io/v1", "Role")
@@ -287,6 +321,10 @@ pub(crate) fn manifest() -> Manifest {
         .calls([
             "POST /v1/bootstrap/create_cluster",
             "POST /v1/bootstrap/join_cluster",
+            "POST /v1/bootstrap/recover_cluster",
+            "POST /v1/cluster/actions/change_master",
+            "GET /v1/nodes/*/actions/remove",
+            "POST /v1/nodes/*/actions/remove",
             "PUT /v1/cluster",
             "PUT /v1/cluster/policy",
             "PUT /v1/license",
@@ -336,6 +374,8 @@ impl<'a> Seen<'a> {
             secrets: observed.set("secrets")?,
             rivals,
             databases,
+            configmaps: observed.set("configmaps")?,
+            bdbs: observed.fact("bdbs"),
             bootstrap: observed.fact("bootstrap"),
             nodes: observed.fact("nodes"),
             nodes_status: observed.fact("nodes-status"),
@@ -368,6 +408,11 @@ impl<'a> Seen<'a> {
     /// The Secret with copies of what the cluster took of other Secrets.
     pub(crate) fn in_force(&self) -> String {
         format!("{}-in-force", self.name())
+    }
+
+    /// The recovery that the spec asks for is done.
+    pub(crate) fn recovered(&self) -> bool {
+        self.configmaps.iter().any(|map| map.data.get("recovery").is_some_and(|word| word == recovery::DONE))
     }
 
     /// The rack of a pod: the label of its Kubernetes node, where Kubernetes (1.35 on, for zone and region) or somebody

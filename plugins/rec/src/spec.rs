@@ -29,6 +29,9 @@ pub(crate) struct Metadata {
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Spec {
     pub(crate) nodes: Option<i64>,
+    pub(crate) allow_scale_down: bool,
+    pub(crate) cluster_recovery: bool,
+    pub(crate) auto_recovery: bool,
     pub(crate) persistent_spec: PersistentSpec,
     pub(crate) redis_enterprise_node_resources: Resources,
     pub(crate) license: Option<String>,

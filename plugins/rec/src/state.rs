@@ -1,7 +1,9 @@
 //! The state of a cluster in the vendor's words (reference, 1.4 and 3.5), from what is observed now and from the state
 //! before.
 
+use crate::Course;
 use crate::formation::{Next, NodeState, View};
+use crate::recovery::{self, Recovery};
 use crate::seen::Seen;
 
 /// As in `status.state`.
@@ -12,6 +14,11 @@ pub(crate) enum State {
     Initializing,
     Running,
     RunningRollingUpdate,
+    Upgrade,
+    InvalidUpgrade,
+    RecoveryReset,
+    RecoveringFirstPod,
+    ClusterRecreating,
     Error,
     Invalid,
     Deleting,
@@ -25,6 +32,11 @@ impl State {
             Self::Initializing => "Initializing",
             Self::Running => "Running",
             Self::RunningRollingUpdate => "RunningRollingUpdate",
+            Self::Upgrade => "Upgrade",
+            Self::InvalidUpgrade => "InvalidUpgrade",
+            Self::RecoveryReset => "RecoveryReset",
+            Self::RecoveringFirstPod => "RecoveringFirstPod",
+            Self::ClusterRecreating => "ClusterRecreating",
             Self::Error => "Error",
             Self::Invalid => "Invalid",
             Self::Deleting => "Deleting",
@@ -32,33 +44,49 @@ impl State {
     }
 }
 
+/// States in which a cluster had served before, so that not to answer is an error and no beginning.
+const SERVED: [&str; 5] = ["Running", "RunningRollingUpdate", "Upgrade", "InvalidUpgrade", "Error"];
+
 /// The state, and in words what is missing; nothing is missing when it is `Running`.
-pub(crate) fn of(seen: &Seen<'_>, view: &View, next: &Next) -> (State, Option<String>) {
+pub(crate) fn of(seen: &Seen<'_>, view: &View, course: &Course) -> (State, Option<String>) {
+    let next = &course.next;
+    let waiting = |fallback: &str| match next {
+        Next::Wait(why) => why.clone(),
+        Next::Create { pod, .. } => format!("{pod} is to form the cluster"),
+        Next::Recover { pod, .. } => format!("{pod} is to restore the configuration"),
+        Next::Join { pod, .. } => format!("{pod} is to join the cluster"),
+        Next::Stuck { .. } | Next::Complete => fallback.to_owned(),
+    };
+    match course.recovery {
+        Recovery::Reset { .. } => return (State::RecoveryReset, Some(waiting("the pods are deleted"))),
+        Recovery::FirstPod => {
+            return (State::RecoveringFirstPod, Some(waiting("the first pod restores the configuration")));
+        }
+        _ => {}
+    }
+    if course.recreates {
+        return (State::ClusterRecreating, Some("the pods are deleted before the cluster is formed anew".to_owned()));
+    }
     let Some(set) = &seen.statefulset else {
         return (State::PendingCreation, Some("the StatefulSet is being created".to_owned()));
     };
     if let Next::Stuck { message, .. } = next {
         return (State::Error, Some(message.clone()));
     }
-    let waiting = |fallback: &str| match next {
-        Next::Wait(why) => why.clone(),
-        Next::Create { pod, .. } => format!("{pod} is to form the cluster"),
-        Next::Join { pod, .. } => format!("{pod} is to join the cluster"),
-        Next::Stuck { .. } | Next::Complete => fallback.to_owned(),
-    };
     if !view.formed() {
         return (State::BootstrappingFirstPod, Some(waiting("the first node forms the cluster")));
     }
-    // It served before, so that not to answer is an error and no beginning.
-    let served = matches!(seen.cluster.status.state.as_str(), "Running" | "RunningRollingUpdate" | "Error");
+    let served = SERVED.contains(&seen.cluster.status.state.as_str());
     if let Err(why) = &view.listed {
         let state = if served { State::Error } else { State::Initializing };
-        return (state, Some(waiting(&format!("the cluster does not answer: {why}"))));
+        let text = waiting(&format!("the cluster does not answer: {why}"));
+        let lost = served && recovery::quorum_lost(view);
+        return (state, Some(if lost { format!("{text}; {}", recovery::advice(seen)) } else { text }));
     }
-    let rolling = set.status.current_revision != set.status.update_revision
-        || set.status.observed_generation < set.metadata.generation;
-    if served && rolling {
-        return (State::RunningRollingUpdate, Some("pods are being replaced one by one".to_owned()));
+    if served && (course.rollout.rolling || seen.image.upgrading) {
+        let state = if seen.image.upgrading { State::Upgrade } else { State::RunningRollingUpdate };
+        let text = course.rollout.stuck.clone().or(course.rollout.waits.clone());
+        return (state, Some(text.unwrap_or_else(|| "pods are being replaced one by one".to_owned())));
     }
     if *next != Next::Complete {
         return (State::Initializing, Some(waiting("nodes are joining")));
@@ -68,8 +96,12 @@ pub(crate) fn of(seen: &Seen<'_>, view: &View, next: &Next) -> (State, Option<St
     }
     let ready = set.status.ready_replicas;
     let wanted = seen.cluster.spec.nodes();
-    if ready < wanted || rolling {
+    if ready < wanted || course.rollout.rolling {
         return (State::Initializing, Some(format!("{ready} of {wanted} pods are ready")));
     }
-    (State::Running, None)
+    if let Some(why) = &seen.image.refused {
+        return (State::InvalidUpgrade, Some(why.clone()));
+    }
+    let shrinking = course.shrink.blocked.clone().or(course.shrink.waits.clone());
+    (State::Running, shrinking)
 }

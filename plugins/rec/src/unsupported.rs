@@ -23,13 +23,12 @@ pub(crate) struct Note {
 }
 
 /// Fields without any effect in this version, each with the reason. A field below another is found with or without it.
-const UNSUPPORTED: [(&str, &str); 25] = [
+const UNSUPPORTED: [(&str, &str); 24] = [
     ("accessControl", "rolesPermissions of databases are always honoured"),
     ("activeActive", "deprecated: use ingressOrRouteSpec"),
     ("bootstrapperImageSpec", BOOTSTRAPPER),
     ("bootstrapperResources", BOOTSTRAPPER),
     ("clusterCredentialSecretRole", VAULT),
-    ("clusterRecovery", NOT_YET),
     ("dmcExternalCBAAuthentication", "the server's API has no documented setting for it"),
     ("ingressOrRouteSpec", NOT_YET),
     ("ossClusterSettings", NOT_YET),
@@ -60,13 +59,16 @@ const USAGE: &str = "this product reports no usage to anybody";
 const VAULT: &str = "secrets are kept in Kubernetes by this version";
 
 /// Fields that some step acts on. One that is in neither list is new to this version.
-const HANDLED: [&str; 53] = [
+const HANDLED: [&str; 56] = [
+    "allowScaleDown",
     "antiAffinityAdditionalTopologyKeys",
     "auditing",
+    "autoRecovery",
     "backup",
     "certificates",
     "clusterCredentialSecretName",
     "clusterCredentialSecretType",
+    "clusterRecovery",
     "containerTimezone",
     "createServiceAccount",
     "dataInternodeEncryption",

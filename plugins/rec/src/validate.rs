@@ -25,12 +25,12 @@ pub(crate) fn check(seen: &Seen<'_>, view: &View) -> Result<(), Failure> {
         "spec.nodes",
         &format!("is {nodes}: must be odd and at least 3, so that a majority can exist; set 3, 5, 7 …"),
     );
-    let beyond = member_beyond(seen);
+    let beyond = member_beyond(seen).filter(|_| !spec.allow_scale_down);
     rule(
         beyond.is_some(),
         "spec.nodes",
         &format!(
-            "is {nodes}, but {} is a member of the cluster: nodes cannot be taken away; set it back",
+            "is {nodes}, but {} is a member of the cluster: set it back, or allow nodes to be removed with spec.allowScaleDown",
             beyond.unwrap_or_default(),
         ),
     );

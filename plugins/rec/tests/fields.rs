@@ -103,7 +103,21 @@ fn plans(spec: &Value) -> BTreeMap<&'static str, Value> {
         "uid": 1, "name": "mydb", "port": 0,
         "endpoints": [{ "port": 19621, "addr": ["10.9.0.10"], "addr_type": "internal" }],
     }]);
+    let mut larger = rec_world(World::running(), spec);
+    for ordinal in 3..5 {
+        larger.pods.push((format!("rec-{ordinal}"), Some(world::ip(ordinal)), world::says("completed")));
+    }
+    larger.facts = world::answers(0..5);
+    larger.facts.push(("bdbs".into(), json!([])));
+    larger.statefulset = Some(world::statefulset(5));
+    larger.statefulset.as_mut().unwrap()["spec"]["replicas"] = json!(5);
+    let mut lost = rec_world(World::running(), spec);
+    lost.facts.clear();
+    lost.status["state"] = json!("Error");
+    (0..3).for_each(|ordinal| lost.says(ordinal, world::says("joining_cluster")));
     BTreeMap::from([
+        ("7 five nodes run", read(larger.run())),
+        ("8 quorum lost", read(lost.run())),
         ("1 new cluster", read(rec_world(World::default(), spec).run())),
         ("2 second node joins", read(rec_world(World::formed(1), spec).run())),
         ("3 running", first),

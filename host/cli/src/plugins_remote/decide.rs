@@ -31,11 +31,8 @@ impl Decision {
             Self::Promote => (wish::PROMOTED, wish::ROLLED_BACK),
             Self::RollBack => (wish::ROLLED_BACK, wish::PROMOTED),
         };
-        let mut all = json!({set: digest, cleared: null});
-        if let (Some(reason), Some(all)) = (reason, all.as_object_mut()) {
-            all.insert(CAUSE.to_owned(), json!(reason));
-        }
-        json!({"metadata": {"annotations": all}})
+        // Without a reason the one of an earlier decision goes.
+        json!({"metadata": {"annotations": {set: digest, cleared: null, CAUSE: reason}}})
     }
 
     /// Whether the operator says that it is so. A refusal is an answer too.
@@ -138,7 +135,8 @@ mod tests {
     #[test]
     fn a_decision_takes_the_other_one_back() {
         let promote = Decision::Promote.annotations("d", None);
-        assert_eq!(promote, json!({"metadata": {"annotations": {wish::PROMOTED: "d", wish::ROLLED_BACK: null}}}));
+        let expected = json!({wish::PROMOTED: "d", wish::ROLLED_BACK: null, CAUSE: null});
+        assert_eq!(promote, json!({"metadata": {"annotations": expected}}));
         let back = Decision::RollBack.annotations("d", Some("slow"));
         let expected = json!({wish::PROMOTED: null, wish::ROLLED_BACK: "d", CAUSE: "slow"});
         assert_eq!(back, json!({"metadata": {"annotations": expected}}));

@@ -7,7 +7,9 @@ use serde::Serialize;
 use stepwright_sdk::Plan;
 
 use super::{Metadata, metadata};
+use crate::Course;
 use crate::formation::{NodeState, View};
+use crate::recovery::DONE;
 use crate::seen::Seen;
 
 /// Key of the script in the health-check ConfigMap, and its file name in the pod.
@@ -65,8 +67,12 @@ fn tasks(view: &View) -> String {
     text
 }
 
-pub(super) fn desire(plan: Plan, seen: &Seen<'_>, view: &View) -> Plan {
-    let board = ConfigMap { metadata: metadata(seen), data: BTreeMap::from([("tasks", tasks(view))]) };
+pub(super) fn desire(plan: Plan, seen: &Seen<'_>, view: &View, course: &Course) -> Plan {
+    let mut data = BTreeMap::from([("tasks", tasks(view))]);
+    if course.recovered {
+        data.insert("recovery", DONE.to_owned());
+    }
+    let board = ConfigMap { metadata: metadata(seen), data };
     let health =
         ConfigMap { metadata: metadata(seen), data: BTreeMap::from([(READINESS, READINESS_SCRIPT.to_owned())]) };
     plan.desire("v1", "ConfigMap", bulletin_board(seen), &board).desire("v1", "ConfigMap", health_check(seen), &health)

@@ -6,6 +6,7 @@ use serde::Serialize;
 use stepwright_sdk::Plan;
 
 use super::{FLASH, LabelSelector, STORAGE, WithSpec, metadata, network, pod, selector};
+use crate::Course;
 use crate::quantity::Quantity;
 use crate::seen::Seen;
 use crate::storage;
@@ -19,13 +20,28 @@ struct StatefulSetSpec<'a> {
     update_strategy: UpdateStrategy,
     selector: LabelSelector<'a>,
     template: pod::Template<'a>,
+    persistent_volume_claim_retention_policy: RetentionPolicy,
     #[serde(skip_serializing_if = "Option::is_none")]
     volume_claim_templates: Option<Vec<Claim<'a>>>,
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct UpdateStrategy {
     r#type: &'static str,
+    rolling_update: RollingUpdate,
+}
+
+#[derive(Serialize)]
+struct RollingUpdate {
+    partition: u32,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RetentionPolicy {
+    when_deleted: &'static str,
+    when_scaled: &'static str,
 }
 
 /// Defaults are written out, because the list is replaced as a whole and may not change.
@@ -72,7 +88,10 @@ fn claim<'a>(name: &'a str, size: Quantity, storage_class_name: Option<&'a str>)
     }
 }
 
-pub(super) fn desire(plan: Plan, seen: &Seen<'_>) -> Plan {
+pub(super) fn desire(plan: Plan, seen: &Seen<'_>, course: &Course) -> Plan {
+    if course.without_pods() {
+        return plan;
+    }
     let spec = &seen.cluster.spec;
     let mut claims = Vec::new();
     if spec.persistent() {
@@ -84,10 +103,18 @@ pub(super) fn desire(plan: Plan, seen: &Seen<'_>) -> Plan {
     let body = WithSpec {
         metadata: metadata(seen),
         spec: StatefulSetSpec {
-            replicas: spec.nodes(),
+            replicas: course.shrink.replicas,
             service_name: network::headless(seen),
             pod_management_policy: "Parallel",
-            update_strategy: UpdateStrategy { r#type: "RollingUpdate" },
+            update_strategy: UpdateStrategy {
+                r#type: "RollingUpdate",
+                rolling_update: RollingUpdate { partition: course.rollout.partition },
+            },
+            // A node that was removed has nothing on its volume that could be used again. Otherwise volumes always stay.
+            persistent_volume_claim_retention_policy: RetentionPolicy {
+                when_deleted: "Retain",
+                when_scaled: if course.shrink.retires { "Delete" } else { "Retain" },
+            },
             selector: LabelSelector { match_labels: selector(seen) },
             template: pod::template(seen),
             volume_claim_templates: Some(claims).filter(|claims| !claims.is_empty()),

@@ -31,6 +31,13 @@ pub(crate) struct World {
     pub(crate) round: u32,
     /// Racks of the first pods.
     pub(crate) racks: Vec<String>,
+    /// Revisions of the first pods' templates.
+    pub(crate) revisions: Vec<String>,
+    /// Why the containers of the first pods wait, if they do.
+    pub(crate) stuck: Vec<String>,
+    pub(crate) configmaps: Vec<Value>,
+    /// What the step `upgrade` says of a change of version.
+    pub(crate) upgrade: Value,
 }
 
 impl Default for World {
@@ -50,6 +57,10 @@ impl Default for World {
             replies: Vec::new(),
             round: 0,
             racks: Vec::new(),
+            revisions: Vec::new(),
+            stuck: Vec::new(),
+            configmaps: Vec::new(),
+            upgrade: json!({}),
         }
     }
 }
@@ -166,8 +177,11 @@ impl World {
             "apiVersion": "app.redislabs.com/v1", "kind": "RedisEnterpriseCluster",
             "metadata": metadata, "spec": self.spec, "status": self.status,
         });
-        let image =
+        let mut image =
             json!({ "image": "redislabs/redis:8.0.20-44.23", "tag": "8.0.20-44.23", "pullPolicy": "IfNotPresent" });
+        for (field, value) in self.upgrade.as_object().into_iter().flatten() {
+            image[field] = value.clone();
+        }
         let mut given = Given::new::<Rec>(&primary).note("upgrade", &image).round(self.round);
         let mut bootstrap = Map::new();
         for (name, ip, answer) in &self.pods {
@@ -176,6 +190,12 @@ impl World {
                 json!({ "kind": "Pod", "metadata": { "name": name, "labels": {} }, "status": { "podIP": ip } });
             if let Some(rack) = self.racks.get(ordinal) {
                 pod["metadata"]["labels"]["topology.kubernetes.io/zone"] = json!(rack);
+            }
+            if let Some(revision) = self.revisions.get(ordinal) {
+                pod["metadata"]["labels"]["controller-revision-hash"] = json!(revision);
+            }
+            if let Some(reason) = self.stuck.get(ordinal).filter(|reason| !reason.is_empty()) {
+                pod["status"]["containerStatuses"] = json!([{ "state": { "waiting": { "reason": reason } } }]);
             }
             given = given.object("pods", &pod);
             if ip.is_some() {
@@ -196,6 +216,7 @@ impl World {
             ("secrets", &self.secrets),
             ("rivals", &self.rivals),
             ("databases", &self.databases),
+            ("configmaps", &self.configmaps),
         ];
         for (set, objects) in sets {
             for object in objects {

@@ -1,0 +1,115 @@
+//! A cluster whose quorum is lost comes back from its volumes (reference, 3.15): all pods are deleted, the first one
+//! restores the configuration, the others join it again as their former selves. The databases are then recovered by people.
+//!
+//! It happens once for each time that `clusterRecovery` is set: that it is done is kept beside the pods' tasks, since a
+//! cluster must never be reset for a wish of long ago. It begins only while the cluster does not answer.
+
+use crate::formation::{NodeState, View};
+use crate::seen::Seen;
+use crate::state::State;
+
+/// What `spec.clusterRecovery` leads to now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Recovery {
+    /// Nothing is asked for, or it is done.
+    None,
+    /// The pods go; the volumes stay.
+    Reset { begins: bool },
+    /// The first pod restores the configuration.
+    FirstPod,
+    /// The other nodes join again.
+    Rejoining,
+    /// Asked for, and not begun, for this reason.
+    Refused(String),
+}
+
+/// Word under which the end of a recovery is kept.
+pub(crate) const DONE: &str = "done";
+
+pub(crate) fn of(seen: &Seen<'_>, view: &View) -> Recovery {
+    let spec = &seen.cluster.spec;
+    let last = seen.cluster.status.state.as_str();
+    if !spec.cluster_recovery && !spec.auto_recovery {
+        return Recovery::None;
+    }
+    if last == State::RecoveryReset.as_str() {
+        let gone = seen.statefulset.is_none() && seen.pods.is_empty();
+        return if gone { Recovery::FirstPod } else { Recovery::Reset { begins: false } };
+    }
+    if last == State::RecoveringFirstPod.as_str() {
+        let restored = view.nodes.first().is_some_and(|node| node.state == NodeState::Member) && view.listed.is_ok();
+        return if restored { Recovery::Rejoining } else { Recovery::FirstPod };
+    }
+    if spec.cluster_recovery && seen.recovered() {
+        return Recovery::None;
+    }
+    if last == State::Initializing.as_str() && view.listed.is_ok() && view.formed_before {
+        return Recovery::Rejoining;
+    }
+    if view.listed.is_ok() {
+        // It answers: there is nothing to recover, or it is recovered.
+        return Recovery::None;
+    }
+    begin(seen, view)
+}
+
+fn begin(seen: &Seen<'_>, view: &View) -> Recovery {
+    let asked = seen.cluster.spec.cluster_recovery;
+    let refused = |why: &str| if asked { Recovery::Refused(why.to_owned()) } else { Recovery::None };
+    if !seen.cluster.spec.persistent() {
+        return refused(
+            "spec.clusterRecovery needs volumes, and spec.persistentSpec.enabled is false; remove clusterRecovery",
+        );
+    }
+    let older = view.nodes.iter().any(|node| !node.surely_new);
+    if !view.formed_before && !older {
+        return refused(
+            "spec.clusterRecovery is set, but there is no cluster yet that could be recovered; set it to false",
+        );
+    }
+    if let Some(node) = view.members().next() {
+        let majority = view.members().count() * 2 > view.nodes.len();
+        if majority {
+            return refused(&format!(
+                "spec.clusterRecovery is set, but {} and others are members of a cluster that has its majority; wait until it answers",
+                node.pod
+            ));
+        }
+    }
+    if asked {
+        // What was not heard of yet may be well: each pod has said something, or is not there.
+        let unheard = view.nodes.iter().find(|node| matches!(node.state, NodeState::Silent(_)) && node.ip.is_some());
+        return match unheard {
+            Some(node) if view.formed_before && !served(seen) => {
+                Recovery::Refused(format!("{} has not said yet how it is", node.pod))
+            }
+            _ => Recovery::Reset { begins: true },
+        };
+    }
+    // By itself only when it is certain that nobody serves: every process began anew and looks for its cluster in vain.
+    let stranded = |state: &NodeState| matches!(state, NodeState::Busy(state) if state == "joining_cluster");
+    if view.formed_before && served(seen) && view.nodes.iter().all(|node| stranded(&node.state)) {
+        return Recovery::Reset { begins: true };
+    }
+    Recovery::None
+}
+
+/// That it does not answer is an error by now, and no beginning.
+fn served(seen: &Seen<'_>) -> bool {
+    seen.cluster.status.state == State::Error.as_str()
+}
+
+/// The command that helps when more than half of the nodes are lost.
+pub(crate) fn advice(seen: &Seen<'_>) -> String {
+    format!(
+        "if more than half of the nodes are lost for good, recover them from their volumes: \
+         kubectl -n {} patch rec {} --type merge -p '{{\"spec\":{{\"clusterRecovery\":true}}}}'",
+        seen.observed.namespace(),
+        seen.name()
+    )
+}
+
+/// More than half of the nodes are not members that serve, as far as they say.
+pub(crate) fn quorum_lost(view: &View) -> bool {
+    view.formed_before && view.listed.is_err() && view.members().count() * 2 <= view.nodes.len()
+}

@@ -1,0 +1,150 @@
+//! Fewer nodes, where the user allows it: the highest ordinals are drained and removed one after another, and their pods go
+//! only when the cluster has forgotten them. It stops at the first doubt.
+
+use serde::{Deserialize, Serialize};
+use stepwright_sdk::Call;
+
+use crate::formation::{Listed, View};
+use crate::seen::Seen;
+
+/// Name of the calls, before the number of the node.
+const READ: &str = "removal-of";
+const REMOVE: &str = "remove-node";
+const HAND_OVER: &str = "hand-over";
+
+#[derive(Debug, Default)]
+pub(crate) struct Shrink {
+    /// Pods that the StatefulSet is to have.
+    pub(crate) replicas: u32,
+    pub(crate) calls: Vec<Call>,
+    /// What it waits for.
+    pub(crate) waits: Option<String>,
+    /// Why it does not go on by itself.
+    pub(crate) blocked: Option<String>,
+    /// Pods are going whose volumes have no use any more.
+    pub(crate) retires: bool,
+}
+
+#[derive(Serialize)]
+struct Remove {
+    wait_for_persistence: bool,
+}
+
+#[derive(Serialize)]
+struct ChangeMaster {
+    node_uid: String,
+}
+
+/// `GET /v1/nodes/{uid}/actions/remove` (REST reference, 5.3).
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Removal {
+    status: String,
+    error: Option<String>,
+}
+
+pub(crate) fn of(seen: &Seen<'_>, view: &View) -> Shrink {
+    let wanted = seen.cluster.spec.nodes();
+    let has = seen.statefulset.as_ref().and_then(|set| set.spec.replicas).unwrap_or(wanted);
+    let mut shrink = Shrink { replicas: wanted, ..Shrink::default() };
+    if has <= wanted || !view.formed() {
+        return shrink;
+    }
+    let Ok(listed) = &view.listed else {
+        // Who is a member is not known: no pod is taken away.
+        shrink.replicas = has;
+        return shrink;
+    };
+    let prefix = format!("{}-", seen.name());
+    let ordinal = |node: &Listed| {
+        let number = node.hostname.split('.').next()?.strip_prefix(&prefix)?.parse::<u32>().ok();
+        number.filter(|number| *number >= wanted)
+    };
+    let Some((highest, node)) = listed.iter().filter_map(|node| Some((ordinal(node)?, node))).max_by_key(|(at, _)| *at)
+    else {
+        shrink.retires = seen.cluster.spec.allow_scale_down;
+        return shrink;
+    };
+    shrink.replicas = highest + 1;
+    if !seen.cluster.spec.allow_scale_down {
+        return shrink;
+    }
+    shrink.retires = shrink.replicas < has;
+    remove(seen, listed, node, &mut shrink);
+    shrink
+}
+
+fn remove(seen: &Seen<'_>, listed: &[Listed], node: &Listed, shrink: &mut Shrink) {
+    let name = &node.hostname;
+    if let Some(why) = doubt(seen, listed, node) {
+        shrink.waits = Some(format!("{name} is to leave the cluster once {why}"));
+        return;
+    }
+    if node.leaving {
+        shrink.waits = Some(format!("{name} is leaving the cluster: its shards move to other nodes"));
+        return;
+    }
+    let uid = node.uid;
+    if let Some(free) = no_room(seen, listed, node) {
+        shrink.blocked =
+            Some(format!("{name} cannot leave the cluster: {free}; set spec.nodes back, or make databases smaller"));
+        return;
+    }
+    if node.master {
+        let Some(other) = listed.iter().filter(|other| other.uid != uid && other.active).min_by_key(|other| other.uid)
+        else {
+            return;
+        };
+        if seen.observed.round == 0 {
+            let body = ChangeMaster { node_uid: other.uid.to_string() };
+            shrink.calls.push(Call::post(HAND_OVER, "/v1/cluster/actions/change_master").body(&body));
+        }
+        shrink.waits = Some(format!("{name} hands its mastership over before it leaves"));
+        return;
+    }
+    let read = format!("{READ} {uid}");
+    let removal = seen
+        .observed
+        .reply(&read)
+        .map(|reply| reply.json::<Removal>().filter(|_| reply.is_success()).unwrap_or_default());
+    match removal {
+        None if seen.observed.round == 0 => {
+            shrink.calls.push(Call::get(read, format!("/v1/nodes/{uid}/actions/remove")));
+        }
+        Some(removal) if matches!(removal.status.as_str(), "failed" | "aborted" | "cancelled") => {
+            let why = removal.error.unwrap_or(removal.status);
+            shrink.blocked = Some(format!(
+                "{name} could not leave the cluster: {why}; set spec.nodes back, or make room and remove what is kept of the attempt: DELETE /v1/nodes/{uid}/actions/remove"
+            ));
+        }
+        Some(removal) if removal.status.is_empty() => {
+            let call = Call::post(format!("{REMOVE} {uid}"), format!("/v1/nodes/{uid}/actions/remove"));
+            shrink.calls.push(call.body(&Remove { wait_for_persistence: true }));
+        }
+        _ => {}
+    }
+    shrink.waits = Some(format!("{name} is leaving the cluster"));
+}
+
+/// Every other node is well, and no database is on its way to another shape.
+fn doubt(seen: &Seen<'_>, listed: &[Listed], node: &Listed) -> Option<String> {
+    if let Some(other) = listed.iter().find(|other| other.uid != node.uid && !other.active) {
+        return Some(format!("{} is active", other.hostname));
+    }
+    let bdbs = match &seen.bdbs {
+        stepwright_sdk::Fact::Known(bdbs) => bdbs,
+        stepwright_sdk::Fact::Unknown(why) => return Some(format!("databases can be looked at ({why})")),
+    };
+    let busy = bdbs.iter().find(|bdb| bdb.status != "active").filter(|_| !node.leaving);
+    busy.map(|bdb| format!("database `{}` is active (it is {})", bdb.name, bdb.status))
+}
+
+/// The memory that its shards need elsewhere, if that is not there.
+fn no_room(seen: &Seen<'_>, listed: &[Listed], node: &Listed) -> Option<String> {
+    let status = seen.nodes_status.known()?;
+    let of = |uid: u64| status.get(&uid.to_string());
+    let needs = of(node.uid).map(|status| status.total_provisional_ram.saturating_sub(status.free_provisional_ram))?;
+    let others = listed.iter().filter(|other| other.uid != node.uid);
+    let free: u64 = others.filter_map(|other| of(other.uid)).map(|status| status.free_provisional_ram).sum();
+    (needs > free).then(|| format!("its shards take {needs} bytes and the other nodes have {free} to spare"))
+}

@@ -1,0 +1,347 @@
+//! What happens to a cluster that exists: new templates for its pods, fewer nodes, the loss of its quorum.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests"
+)]
+
+mod world;
+
+use serde_json::{Value, json};
+use stepwright_sdk::Failure;
+use world::{World, answers, ip, says, statefulset};
+
+fn set(world: &World) -> Value {
+    let plan = world.plan();
+    let set = plan["desired"].as_array().unwrap().iter().find(|it| it["id"] == "apps/v1 StatefulSet ns/rec");
+    set.map_or(Value::Null, |set| set["body"]["spec"].clone())
+}
+
+fn partition(world: &World) -> u64 {
+    set(world)["updateStrategy"]["rollingUpdate"]["partition"].as_u64().unwrap()
+}
+
+fn waits(world: &World) -> String {
+    world.plan()["progress"]["waiting"].as_str().unwrap_or_default().to_owned()
+}
+
+fn events(world: &World) -> String {
+    world.plan()["events"].to_string()
+}
+
+fn bdb(status: &str) -> (String, Value) {
+    ("bdbs".to_owned(), json!([{ "uid": 1, "name": "mydb", "status": status }]))
+}
+
+/// A running cluster whose pods have these revisions; `b` is the newest.
+fn rolling(revisions: [&str; 3]) -> World {
+    let mut world = World::running();
+    let mut set = statefulset(3);
+    set["spec"]["replicas"] = json!(3);
+    set["status"]["updateRevision"] = json!("b");
+    world.statefulset = Some(set);
+    world.revisions = revisions.map(str::to_owned).to_vec();
+    world.facts.push(bdb("active"));
+    world
+}
+
+/// The node of this ordinal is not active any more.
+fn down(world: &mut World, ordinal: usize) {
+    for (name, fact) in &mut world.facts {
+        match name.as_str() {
+            "nodes" => fact[ordinal]["status"] = json!("down"),
+            "nodes-status" => fact[(ordinal + 1).to_string()]["node_status"] = json!("down"),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn at_rest_no_template_replaces_a_pod() {
+    assert_eq!(partition(&World::running()), 3);
+    assert_eq!(partition(&World::default()), 3);
+}
+
+#[test]
+fn pods_are_replaced_from_the_highest_one_by_one() {
+    assert_eq!(partition(&rolling(["a", "a", "a"])), 2);
+    assert_eq!(partition(&rolling(["a", "a", "b"])), 1);
+    assert_eq!(partition(&rolling(["a", "b", "b"])), 0);
+    let world = rolling(["a", "a", "b"]);
+    assert_eq!(world.state(), "RunningRollingUpdate");
+    assert_eq!(waits(&world), "rec-1 is being replaced");
+}
+
+#[test]
+fn the_next_pod_waits_until_every_other_node_is_active() {
+    let mut world = rolling(["a", "a", "b"]);
+    down(&mut world, 2);
+    assert_eq!(partition(&world), 2);
+    assert_eq!(waits(&world), "rec-1 is to be replaced once rec-2 is active");
+    let mut world = rolling(["a", "a", "b"]);
+    world.facts.push(bdb("active-change-pending"));
+    assert_eq!(partition(&world), 2);
+    assert!(waits(&world).contains("database `mydb` is active (it is active-change-pending)"));
+    let mut world = rolling(["a", "a", "b"]);
+    world.facts.retain(|(name, _)| name != "bdbs");
+    assert_eq!(partition(&world), 2, "what is not known is not risked");
+}
+
+#[test]
+fn a_pod_whose_node_is_down_anyway_may_be_replaced() {
+    let mut world = rolling(["a", "a", "c"]);
+    down(&mut world, 2);
+    assert_eq!(partition(&world), 2);
+    let mut world = rolling(["a", "a", "a"]);
+    down(&mut world, 0);
+    assert_eq!(partition(&world), 3, "but no other one");
+}
+
+#[test]
+fn a_replaced_pod_that_does_not_start_is_told_and_holds_up_the_others() {
+    let mut world = rolling(["a", "a", "b"]);
+    down(&mut world, 2);
+    world.stuck = vec![String::new(), String::new(), "ImagePullBackOff".into()];
+    assert_eq!(partition(&world), 2);
+    assert_eq!(waits(&world), "rec-2 does not start: ImagePullBackOff");
+    assert!(events(&world).contains("Warning RolloutStuck: rec-2 does not start: ImagePullBackOff"));
+}
+
+#[test]
+fn a_change_of_version_is_an_upgrade_and_a_refused_one_says_so() {
+    let mut world = rolling(["a", "a", "b"]);
+    world.upgrade = json!({ "upgrading": true });
+    assert_eq!(world.state(), "Upgrade");
+    let mut world = World::running();
+    world.upgrade = json!({ "refused": "8.0 is older than 8.2" });
+    assert_eq!(world.state(), "InvalidUpgrade");
+    assert_eq!(waits(&world), "8.0 is older than 8.2");
+}
+
+#[test]
+fn a_cluster_that_never_formed_gets_new_pods_all_at_once() {
+    let mut world = World::pods_up();
+    let mut set = statefulset(0);
+    set["status"]["updateRevision"] = json!("b");
+    world.statefulset = Some(set);
+    world.revisions = ["a", "a", "a"].map(str::to_owned).to_vec();
+    world.stuck = vec!["ErrImagePull".into(); 3];
+    for pod in &mut world.pods {
+        pod.1 = None;
+    }
+    assert_eq!(world.state(), "ClusterRecreating");
+    assert_eq!(self::set(&world), Value::Null, "the StatefulSet goes, and its pods with it");
+    world.status["state"] = json!("ClusterRecreating");
+    world.statefulset = None;
+    assert_eq!(self::set(&world), Value::Null, "as long as pods are there");
+    world.pods.clear();
+    assert_eq!(self::set(&world)["replicas"], 3);
+}
+
+/// Five nodes run and three are wanted.
+fn shrinking() -> World {
+    let mut world = World::running();
+    world.spec = json!({ "nodes": 3, "allowScaleDown": true });
+    for ordinal in 3..5 {
+        world.pods.push((format!("rec-{ordinal}"), Some(ip(ordinal)), says("completed")));
+    }
+    world.facts = answers(0..5);
+    world.facts.push(bdb("active"));
+    let mut set = statefulset(5);
+    set["spec"]["replicas"] = json!(5);
+    world.statefulset = Some(set);
+    world
+}
+
+#[test]
+fn without_consent_no_node_goes() {
+    let mut world = shrinking();
+    world.spec = json!({ "nodes": 3 });
+    let Err(Failure::Invalid(violations)) = world.run() else { panic!("must be refused") };
+    assert!(violations[0].message.contains("spec.allowScaleDown"), "{violations:?}");
+}
+
+#[test]
+fn the_highest_node_is_removed_first_and_its_pod_goes_last() {
+    let mut world = shrinking();
+    assert_eq!(set(&world)["replicas"], 5);
+    assert_eq!(world.requests(), ["GET /v1/nodes/5/actions/remove to -"]);
+    world.round = 1;
+    world.replies = vec![("removal-of 5".into(), 404, json!({ "error_code": "action_not_found" }))];
+    assert_eq!(world.requests(), ["POST /v1/nodes/5/actions/remove to -"]);
+    assert_eq!(world.plan()["calls"][0]["body"], json!({ "wait_for_persistence": true }));
+
+    let mut world = shrinking();
+    for (name, fact) in &mut world.facts {
+        match name.as_str() {
+            "nodes" => fact[4]["status"] = json!("decommissioning"),
+            "nodes-status" => fact["5"]["node_status"] = json!("decommissioning"),
+            _ => {}
+        }
+    }
+    assert_eq!(world.requests(), [""; 0]);
+    assert_eq!(waits(&world), "rec-4 is leaving the cluster: its shards move to other nodes");
+
+    let mut world = shrinking();
+    world.facts = answers(0..4);
+    world.facts.push(bdb("active"));
+    let spec = set(&world);
+    assert_eq!(spec["replicas"], 4);
+    assert_eq!(spec["persistentVolumeClaimRetentionPolicy"]["whenScaled"], "Delete");
+    world.facts = answers(0..3);
+    world.facts.push(bdb("active"));
+    assert_eq!(set(&world)["replicas"], 3);
+    assert_eq!(set(&World::running())["persistentVolumeClaimRetentionPolicy"]["whenScaled"], "Retain");
+}
+
+#[test]
+fn a_master_hands_over_before_it_leaves() {
+    let mut world = shrinking();
+    for (name, fact) in &mut world.facts {
+        if name == "nodes-status" {
+            fact["1"]["role"] = json!("slave");
+            fact["5"]["role"] = json!("master");
+        }
+    }
+    assert_eq!(world.requests(), ["POST /v1/cluster/actions/change_master to -"]);
+    assert_eq!(world.plan()["calls"][0]["body"], json!({ "node_uid": "1" }));
+}
+
+#[test]
+fn a_doubt_stops_the_removal() {
+    let mut world = shrinking();
+    down(&mut world, 1);
+    assert_eq!(world.requests(), [""; 0]);
+    let mut world = shrinking();
+    world.facts.push(bdb("active-change-pending"));
+    assert_eq!(world.requests(), [""; 0]);
+    assert!(waits(&world).contains("rec-4 is to leave the cluster once database `mydb` is active"));
+    let mut world = shrinking();
+    for (name, fact) in &mut world.facts {
+        if name == "nodes-status" {
+            fact["5"]["total_provisional_ram"] = json!(4000);
+        }
+    }
+    assert_eq!(world.requests(), [""; 0]);
+    assert!(events(&world).contains("ScaleDownBlocked: rec-4 cannot leave the cluster: its shards take 4000 bytes"));
+    let mut world = shrinking();
+    world.round = 1;
+    let failed = json!({ "name": "remove_node", "status": "failed", "error": "insufficient_resources" });
+    world.replies = vec![("removal-of 5".into(), 200, failed)];
+    assert_eq!(world.requests(), [""; 0]);
+    assert!(events(&world).contains("rec-4 could not leave the cluster: insufficient_resources"));
+}
+
+#[test]
+fn while_members_are_not_known_no_pod_is_taken_away() {
+    let mut world = shrinking();
+    world.facts.clear();
+    world.pods.truncate(3);
+    assert_eq!(set(&world)["replicas"], 5);
+}
+
+/// Two of three nodes are gone for good.
+fn lost() -> World {
+    let mut world = World::running();
+    world.facts.clear();
+    for ordinal in 1..3 {
+        world.says(ordinal, json!({ "error": "connection refused" }));
+    }
+    world
+}
+
+#[test]
+fn a_lost_quorum_is_told_with_the_command_that_helps() {
+    let world = lost();
+    assert_eq!(world.state(), "Error");
+    let command = r#"kubectl -n ns patch rec rec --type merge -p '{"spec":{"clusterRecovery":true}}'"#;
+    assert!(waits(&world).ends_with(command), "{}", waits(&world));
+    assert!(events(&world).contains("Warning QuorumLost"));
+    let mut again = lost();
+    again.status["state"] = json!("Error");
+    assert!(!events(&again).contains("QuorumLost"), "told once");
+}
+
+#[test]
+fn recovery_resets_then_restores_the_first_then_joins_the_others() {
+    let mut world = lost();
+    world.status["state"] = json!("Error");
+    world.spec["clusterRecovery"] = json!(true);
+    assert_eq!(world.state(), "RecoveryReset");
+    assert_eq!(set(&world), Value::Null);
+    assert!(events(&world).contains("RecoveryStarted"));
+
+    world.status["state"] = json!("RecoveryReset");
+    world.statefulset = None;
+    assert_eq!(set(&world), Value::Null, "pods are still there");
+    world.pods.clear();
+    assert_eq!(world.state(), "RecoveringFirstPod");
+    assert_eq!(set(&world)["replicas"], 3);
+
+    let mut world = lost();
+    world.spec["clusterRecovery"] = json!(true);
+    world.status["state"] = json!("RecoveringFirstPod");
+    for ordinal in 0..3 {
+        world.says(ordinal, says("joining_cluster"));
+    }
+    let plan = world.plan();
+    assert_eq!(plan["calls"][0]["request"], "POST /v1/bootstrap/recover_cluster to rec-0");
+    assert_eq!(plan["calls"][0]["body"]["recovery_filename"], "/opt/persistent/ccs/ccs-redis.rdb");
+
+    world.says(0, says("completed"));
+    world.facts = answers(0..3);
+    down(&mut world, 1);
+    down(&mut world, 2);
+    let join = world.plan()["calls"][0].clone();
+    assert_eq!(join["request"], "POST /v1/bootstrap/join_cluster to rec-1");
+    assert_eq!(join["body"]["node"]["identity"]["uid"], 2, "as its former self");
+}
+
+#[test]
+fn a_recovery_happens_once_for_each_wish() {
+    let mut world = World::running();
+    world.spec["clusterRecovery"] = json!(true);
+    world.status["state"] = json!("Initializing");
+    let plan = world.plan();
+    assert_eq!(plan["status"]["state"], "Running");
+    assert!(plan["events"].to_string().contains("RecoveryCompleted"));
+    assert!(plan["desired"].to_string().contains(r#""recovery":"done""#));
+
+    let done =
+        json!({ "kind": "ConfigMap", "metadata": { "name": "rec-bulletin-board" }, "data": { "recovery": "done" } });
+    let mut world = lost();
+    world.status["state"] = json!("Error");
+    world.spec["clusterRecovery"] = json!(true);
+    world.configmaps = vec![done.clone()];
+    assert_eq!(world.state(), "Error", "the wish was fulfilled before");
+    world.spec["clusterRecovery"] = json!(false);
+    assert!(!world.plan()["desired"].to_string().contains(r#""recovery":"done""#), "taken back, it may be made again");
+}
+
+#[test]
+fn recovery_is_refused_without_volumes_and_while_a_majority_lives() {
+    let mut world = World::running();
+    world.spec["clusterRecovery"] = json!(true);
+    assert_eq!(world.state(), "Running", "there is nothing to recover");
+    world.facts.clear();
+    world.status["state"] = json!("Error");
+    assert_eq!(world.state(), "Error");
+    assert!(events(&world).contains("RecoveryBlocked"));
+}
+
+#[test]
+fn it_recovers_by_itself_only_if_allowed_and_nobody_serves() {
+    let mut world = lost();
+    world.status["state"] = json!("Error");
+    world.spec["autoRecovery"] = json!(true);
+    assert_eq!(world.state(), "Error", "one member may still serve");
+    for ordinal in 0..3 {
+        world.says(ordinal, says("joining_cluster"));
+    }
+    assert_eq!(world.state(), "RecoveryReset");
+    world.spec["autoRecovery"] = json!(false);
+    assert_eq!(world.state(), "Error");
+}
