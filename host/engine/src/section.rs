@@ -51,6 +51,20 @@ pub fn strip(bytes: &[u8]) -> Vec<u8> {
     kept
 }
 
+/// What the first section of that name holds, byte for byte. `None`: there is none before the first thing that cannot be parsed.
+pub fn data(bytes: &[u8]) -> Option<&[u8]> {
+    let mut depth = 0_usize;
+    for payload in Parser::new(0).parse_all(bytes) {
+        match payload.ok()? {
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth = depth.saturating_add(1),
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::CustomSection(section) if depth == 0 && section.name() == NAME => return Some(section.data()),
+            _ => {}
+        }
+    }
+    None
+}
+
 /// These bytes with exactly one section of that name, at the end.
 pub(crate) fn write(bytes: &[u8], section: &Section<'_>) -> Result<Vec<u8>, serde_json::Error> {
     let data = serde_json::to_vec(section)?;
