@@ -81,8 +81,8 @@ fn rows() -> Vec<Row> {
         file(
             "table-bomb",
             Refused,
-            "PluginIncompatible",
-            &["100000000", "20000"],
+            "PluginTooLarge",
+            &["table", "100000000", "20000"],
             table_bomb(&Card::sinner("table-bomb")),
         ),
         sin("stack-overflow", Stopped, "PluginTrapped", &["stack"]),
