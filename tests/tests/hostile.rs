@@ -27,6 +27,9 @@ const TOLD: Duration = Duration::from_secs(10);
 /// How many primaries there are beside the victim.
 const OTHERS: usize = 3;
 
+/// The sin that is watched until its version is taken back by itself.
+const ROLLED_BACK: &str = "memory-bomb";
+
 /// What becomes of a sin.
 enum End {
     /// The component is not taken up.
@@ -78,8 +81,8 @@ fn rows() -> Vec<Row> {
         file(
             "table-bomb",
             Refused,
-            "PluginIncompatible",
-            &["100000000", "20000"],
+            "PluginTooLarge",
+            &["table", "100000000", "20000"],
             table_bomb(&Card::sinner("table-bomb")),
         ),
         sin("stack-overflow", Stopped, "PluginTrapped", &["stack"]),
@@ -91,7 +94,7 @@ fn rows() -> Vec<Row> {
         sin("malformed-json", Stopped, "PlanMalformed", &["ConfigMap", "not a JSON object"]),
         sin("duplicate-keys", Stopped, "PlanMalformed", &["ConfigMap", "data", "twice"]),
         file("invalid-utf8", Stopped, "PluginGarbled", &["utf-8"], garbled),
-        sin("deep-nesting", Stopped, "PlanMalformed", &["recursion limit"]),
+        sin("deep-nesting", Stopped, "PlanMalformed", &["deeper than 64"]),
         sin("unknown-fields", Stopped, "UnknownFields", &["dada"]),
         sin("owner-of-another", Stopped, "PlanMalformed", &["metadata.ownerReferences"]),
         sin("echoes-observed", Stopped, "PlanMalformed", &["metadata.", "may not be set"]),
@@ -195,6 +198,16 @@ async fn commit(running: &Running, others: &mut Others<'_>, row: &Row) -> Result
             outcome = Err(format!("something was written: {before:?} became {after:?}"));
         }
     }
+    if row.sin == ROLLED_BACK {
+        until("the version to be taken back", TOLD, || async {
+            let map = running.api::<ConfigMap>().get(row.sin).await.unwrap();
+            let reason = map.annotations().get("stepwright.dev/reason").cloned().unwrap_or_default();
+            if reason.starts_with("PluginRolledBack") && reason.contains("64 MiB") { Ok(()) } else { Err(reason) }
+        })
+        .await;
+        let events = running.events(row.sin).await;
+        assert!(events.iter().any(|(reason, _)| reason == "PluginRolledBack"), "{events:?}");
+    }
     if matches!(row.end, Refused) != (state == "refused") {
         outcome = Err(format!("it came to be `{state}`"));
     }
@@ -247,13 +260,15 @@ fn names_plugin(text: &str, row: &Row) -> bool {
         || text.contains(&format!("plugin {}@", row.sin))
 }
 
-/// What there is in the namespace but for plugins, what the others want and what the good step wrote; and all namespaces.
+/// What there is in the namespace but for plugins and their history, what the others want and what the good step wrote; and all
+/// namespaces.
 async fn world(running: &Running) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     let mut note = |kind: &str, metadata: &kube::api::ObjectMeta| {
         let name = metadata.name.clone().unwrap_or_default();
         let labels = metadata.labels.clone().unwrap_or_default();
-        if !name.starts_with("other-") && !labels.contains_key("stepwright.dev/plugin") {
+        let hosts = name == "stepwright-history";
+        if !hosts && !name.starts_with("other-") && !labels.contains_key("stepwright.dev/plugin") {
             all.insert(format!("{kind} {name}"), metadata.resource_version.clone().unwrap_or_default());
         }
     };
