@@ -194,7 +194,24 @@ fn the_highest_node_is_removed_first_and_its_pod_goes_last() {
     world.facts = answers(0..3);
     world.facts.push(bdb("active"));
     assert_eq!(set(&world)["replicas"], 3);
-    assert_eq!(set(&World::running())["persistentVolumeClaimRetentionPolicy"]["whenScaled"], "Retain");
+    let policy = |world: &World| set(world)["persistentVolumeClaimRetentionPolicy"]["whenScaled"].clone();
+    assert_eq!(policy(&World::running()), "Retain");
+
+    // Until the last of them is gone; a claim of nobody is no reason.
+    let mut after = World::running();
+    after.spec = json!({ "nodes": 3, "allowScaleDown": true });
+    assert_eq!(policy(&after), "Retain");
+    let claim = |owners: Value| {
+        let metadata = json!({ "name": "redis-enterprise-storage-rec-4", "ownerReferences": owners });
+        json!({ "kind": "PersistentVolumeClaim", "metadata": metadata, "status": { "phase": "Bound" } })
+    };
+    after.sized_claims = vec![claim(json!([]))];
+    assert_eq!(policy(&after), "Retain");
+    after.sized_claims = vec![claim(json!([{ "kind": "Pod", "name": "rec-4" }]))];
+    assert_eq!(policy(&after), "Delete");
+    after.pods.push(("rec-4".into(), None, says("idle")));
+    after.sized_claims.clear();
+    assert_eq!(policy(&after), "Delete");
 }
 
 #[test]
