@@ -147,27 +147,53 @@ pub(crate) struct Credentials {
 }
 
 impl Credentials {
-    /// Reads them from the cluster's Secret as it is now.
+    /// The login in force. The step `rec` keeps it in the Secret `<cluster>-in-force` while a new one from the cluster's own
+    /// Secret is being taken over; before that, and without it, the cluster's own Secret is what counts.
     pub(crate) fn of(
         system: &SystemId,
         cluster: &DynamicObject,
         reader: &dyn Reader,
         fingerprinter: &Fingerprinter,
     ) -> Result<Self, CallError> {
-        let secret = text(&cluster.data, "/spec/clusterCredentialSecretName").unwrap_or(&system.name).to_owned();
-        let missing = || CallError::NoCredentials { secret: secret.clone() };
-        let object = reader.get(&secret_type(), &system.namespace, &secret).ok_or_else(missing)?;
-        let value = |key: &str| -> Option<String> {
-            let encoded = object.data.get("data")?.get(key)?.as_str()?;
-            let value = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
-            Some(value).filter(|value| !value.is_empty())
+        let own = text(&cluster.data, "/spec/clusterCredentialSecretName").unwrap_or(&system.name).to_owned();
+        let kept = format!("{}-in-force", system.name);
+        // One that an earlier cluster of the same name left behind says nothing of this one.
+        let of_this_cluster = |object: &DynamicObject| {
+            let references = object.metadata.owner_references.iter().flatten();
+            references.into_iter().any(|it| Some(&it.uid) == cluster.metadata.uid.as_ref())
         };
-        let (username, password) = value("username").zip(value("password")).ok_or_else(missing)?;
+        let kept_login = reader
+            .get(&secret_type(), &system.namespace, &kept)
+            .filter(|object| of_this_cluster(object))
+            .and_then(|object| login(&object, "credentials.username", "credentials.password"));
+        let (secret, (username, password)) = match kept_login {
+            Some(login) => (kept, login),
+            None => {
+                let found = reader
+                    .get(&secret_type(), &system.namespace, &own)
+                    .and_then(|object| login(&object, "username", "password"));
+                match found {
+                    Some(login) => (own, login),
+                    None => return Err(CallError::NoCredentials { secret: own }),
+                }
+            }
+        };
         let pair = format!("{username}:{password}");
-        let mut header = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(&pair))).map_err(|_| missing())?;
+        let header = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(&pair)));
+        let mut header = header.map_err(|_| CallError::NoCredentials { secret: secret.clone() })?;
         header.set_sensitive(true);
         Ok(Self { secret, header, fingerprint: fingerprinter.fingerprint(pair.as_bytes()) })
     }
+}
+
+/// User name and password of a Secret, where both are there.
+fn login(secret: &DynamicObject, username: &str, password: &str) -> Option<(String, String)> {
+    let value = |key: &str| -> Option<String> {
+        let encoded = secret.data.get("data")?.get(key)?.as_str()?;
+        let value = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
+        Some(value).filter(|value| !value.is_empty())
+    };
+    value(username).zip(value(password))
 }
 
 /// A text at a JSON pointer, unless it is empty.

@@ -116,3 +116,23 @@ fn credentials_come_from_the_secret_that_the_cluster_names() {
         assert_eq!(read(json!({}), &all).err(), Some(CallError::NoCredentials { secret: "rec".to_owned() }));
     }
 }
+
+#[test]
+fn the_login_in_force_counts_until_another_is_taken_over() {
+    let own = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": "ns", "name": "rec"},
+                     "data": {"username": "dXNlcg==", "password": "bmV3"}});
+    let kept = |uid: &str| {
+        json!({"apiVersion": "v1", "kind": "Secret",
+               "metadata": {"namespace": "ns", "name": "rec-in-force", "ownerReferences": [
+                   {"apiVersion": "app.redislabs.com/v1", "kind": "RedisEnterpriseCluster", "name": "rec", "uid": uid}]},
+               "data": {"credentials.username": "dXNlcg==", "credentials.password": "b2xk"}})
+    };
+    let mut cluster = cluster("rec", "");
+    cluster["metadata"]["uid"] = json!("this");
+    let cluster: DynamicObject = serde_json::from_value(cluster).unwrap();
+    let read =
+        |all: &[Value]| Credentials::of(&rec(), &cluster, &objects(all), &Fingerprinter::new([0; 32])).ok().unwrap();
+    assert_eq!(read(&[own.clone(), kept("this")]).header, "Basic dXNlcjpvbGQ=");
+    assert_eq!(read(&[own.clone(), kept("another")]).header, "Basic dXNlcjpuZXc=");
+    assert_eq!(read(&[own]).header, "Basic dXNlcjpuZXc=");
+}
