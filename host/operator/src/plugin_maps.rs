@@ -211,6 +211,11 @@ impl PluginMaps {
         };
         let fresh = || Entry::new(source.clone(), offer.wishes.clone(), [0; 32], since);
         let entry = self.entries.entry(name.clone()).or_insert_with(fresh);
+        // What is too bad to answer may do to be tried out.
+        if entry.wishes.mode != offer.wishes.mode && matches!(entry.refusal, Some((Refusal::RehearsalFailed { .. }, _)))
+        {
+            entry.retry_now();
+        }
         entry.hear(offer.wishes.clone());
         let is_new = entry.key != key;
         let is_due = std::mem::take(&mut entry.is_due);

@@ -51,7 +51,7 @@ async fn parts_are_one_plugin_and_half_an_update_is_none() {
     for map in &one[..2] {
         apply(&running, &name(map), map).await;
     }
-    let reason = told(&running, "large", "waiting", "PartsMissing").await;
+    let reason = told(&running, "large", "waiting", "PartsMissing: 2 of 3").await;
     assert!(reason.contains("part 3 is still to come"), "{reason}");
     still_answers(&running, "embedded", "2").await;
     apply(&running, "large-3", &one[2]).await;

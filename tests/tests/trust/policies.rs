@@ -42,14 +42,14 @@ async fn policies_amend_in_the_order_of_their_priorities() {
     assert!(line.starts_with("shown 1 recorded and 0 live plans: 0 passed, 1 amended in 1 fields"), "{line}");
     assert!(line.contains("a-config data.trail"), "{line}");
 
-    // What was recorded is the plan before any policy: there the second could not be carried out.
+    // In rehearsal as well, what comes before has been there first.
+    policy(&running, "a-second", "1", second, &[("stepwright.dev/priority", "0")]).await;
+    let reason = told(&running, "a-second", "refused", "RehearsalFailed").await;
+    assert!(reason.contains("AmendDoesNotApply"), "{reason}");
+    trail(&running, Some("a")).await;
+    delete(&running, "a-second").await;
     policy(&running, "a-second", "1", second, &[("stepwright.dev/priority", "2")]).await;
-    told(&running, "a-second", "refused", "RehearsalFailed").await;
-    // As one that is tried out it need not be good at once, and is promoted by hand.
-    let canary =
-        [("stepwright.dev/priority", "2"), ("stepwright.dev/mode", "canary"), ("stepwright.dev/canary-percent", "100")];
-    policy(&running, "a-second", "1", second, &canary).await;
-    told(&running, "a-second", "canary", "PluginCanary").await;
+    told(&running, "a-second", "active", "PluginActive").await;
     trail(&running, Some("ab")).await;
 
     // A swap is a new question although nothing that it is about changed.
@@ -98,6 +98,11 @@ async fn a_policy_that_traps_is_found_out_in_rehearsal() {
     let reason = told(&running, "broken", "refused", "RehearsalFailed").await;
     assert!(reason.contains("PluginTrapped") && reason.contains("I cannot judge this"), "{reason}");
     still_answers(&running, "embedded", "2").await;
+
+    // What is too bad to answer may do to be tried out.
+    policy(&running, "broken", "1", r#"{"trap":"I cannot judge this"}"#, &[("stepwright.dev/mode", "shadow")]).await;
+    told(&running, "broken", "shadow", "PluginShadow").await;
+    still_answers(&running, "embedded", "3").await;
 
     // With `live`, what every primary would be told now is shown as well.
     policy(&running, "broken", "2", "{}", &[("stepwright.dev/rehearse", "live")]).await;

@@ -120,6 +120,8 @@ impl Preparer {
         let candidate = Candidate {
             guest: &guest,
             settings: &offer.settings,
+            source: &source,
+            priority: offer.wishes.priority,
             live: offer.wishes.rehearse_live,
             passes: self.settings.rehearsal_passes,
         };

@@ -20,6 +20,7 @@ use stepwright_core::slot::Role;
 use crate::apply::Primary;
 use crate::controller::Context;
 use crate::observe::{Round, observe};
+use crate::slots::Source;
 use crate::system::{Reader, SystemId};
 
 mod reviews;
@@ -157,6 +158,9 @@ impl std::fmt::Display for Difference {
 pub(super) struct Candidate<'a> {
     pub(super) guest: &'a Arc<dyn Guest>,
     pub(super) settings: &'a str,
+    pub(super) source: &'a Source,
+    /// Of a policy.
+    pub(super) priority: i32,
     /// On every primary in the cache, too.
     pub(super) live: bool,
     /// Recorded passes of each step.

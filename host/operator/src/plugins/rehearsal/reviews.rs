@@ -11,7 +11,6 @@ use stepwright_core::guest::Guest;
 use stepwright_core::journal::{Answer, FieldChange, PassRecord};
 use stepwright_core::manifest::{PolicyManifest, StepManifest};
 use stepwright_core::object::{ObjectRef, TypeRef};
-use stepwright_core::observation::Observation;
 use stepwright_core::pipeline::Pipeline;
 use stepwright_core::plan::Plan;
 use stepwright_core::policy::Verdict;
@@ -21,6 +20,7 @@ use super::{Candidate, ENOUGH, Rehearsal, Verdicts, admitted, ask, look, primari
 use crate::apply::Primary;
 use crate::controller::Context;
 use crate::observe::{Reads, Round, observe};
+use crate::slots::Chained;
 use crate::system::Reader;
 
 /// What a policy is shown besides its own observation.
@@ -84,7 +84,7 @@ fn still_there(context: &Context, id: &ObjectRef) -> Option<Primary> {
     Some(Primary::new(kind, object))
 }
 
-/// The plans that the step made in that pass, as they were before any policy, and the notes that went with each.
+/// The plans that the step made in that pass, which no policy has seen yet, and the notes that went with each.
 fn planned<'a>(record: &'a PassRecord, step: &'a str) -> impl Iterator<Item = (Arc<Plan>, Vec<(String, String)>)> + 'a {
     let of_step = record.steps.iter().filter(move |it| it.step == step);
     let answered = of_step.filter(|it| matches!(it.role, Role::Active | Role::Canary));
@@ -101,13 +101,9 @@ async fn show(
     shown: Shown<'_>,
     found: &mut Rehearsal,
 ) {
-    let Shown { primary, step, plan, notes } = shown;
-    let system = context.system.locate(&primary.object, context.caches.as_ref());
-    let now = context.now();
-    let round = Round { number: 0, replies: &[], notes: &notes, settings: candidate.settings, now: &now };
-    let reads = Reads::of_policy(policy, &step.name);
-    let observed = observe(context, primary, reads, system.as_ref(), round).await;
-    let verdict = match review(context, candidate.guest, observed, plan.clone()).await {
+    let Some(shown) = before(context, candidate, shown).await else { return };
+    let Shown { primary, step, plan, .. } = &shown;
+    let verdict = match review(context, candidate.guest, policy, candidate.settings, &shown).await {
         Ok(verdict) => verdict,
         Err((reason, message)) => return found.failed(&reason, &primary.id, &message),
     };
@@ -131,7 +127,7 @@ async fn show(
             found.show(&step.name, &primary.id, said("held", &format!("{reason} (until {until})")));
         }
         Verdict::Amend(patch) => {
-            let amended = match amend(&plan, &patch, policy) {
+            let amended = match amend(plan, &patch, policy) {
                 Ok(amended) => amended,
                 Err(error) => return found.failed(error.reason(), &primary.id, &error.to_string()),
             };
@@ -146,13 +142,41 @@ async fn show(
     found.verdicts = Some(verdicts);
 }
 
-/// Asks on a thread that may block, in turn with the passes.
+/// The plan as the policies leave it that are asked before this one. `None`: they stop it, or fail.
+async fn before<'a>(context: &Arc<Context>, candidate: &Candidate<'_>, mut shown: Shown<'a>) -> Option<Shown<'a>> {
+    let labels = shown.primary.object.labels();
+    let chain = context.slots.policies(&shown.step.name, shown.primary.uid(), labels);
+    let comes_before = |it: &&Arc<Chained>| {
+        it.role != Role::Shadow
+            && it.source != *candidate.source
+            && (it.priority, &it.source) < (candidate.priority, candidate.source)
+    };
+    for chained in chain.iter().filter(comes_before) {
+        match review(context, &chained.guest, &chained.policy, &chained.settings, &shown).await {
+            Ok(Verdict::Pass) => {}
+            Ok(Verdict::Amend(patch)) => {
+                shown.plan = Arc::new(amend(&shown.plan, &patch, &chained.policy).ok()?.plan);
+            }
+            Ok(Verdict::Deny(_) | Verdict::Hold { .. }) | Err(_) => return None,
+        }
+    }
+    Some(shown)
+}
+
+/// Asks on a thread that may block, in turn with the passes. An error is a reason word and a message.
 async fn review(
     context: &Context,
     guest: &Arc<dyn Guest>,
-    observed: Observation,
-    plan: Arc<Plan>,
+    policy: &PolicyManifest,
+    settings: &str,
+    shown: &Shown<'_>,
 ) -> Result<Verdict, (String, String)> {
+    let system = context.system.locate(&shown.primary.object, context.caches.as_ref());
+    let now = context.now();
+    let round = Round { number: 0, replies: &[], notes: &shown.notes, settings, now: &now };
+    let reads = Reads::of_policy(policy, &shown.step.name);
+    let observed = observe(context, shown.primary, reads, system.as_ref(), round).await;
+    let plan = shown.plan.clone();
     let internal = |message: String| ("Internal".to_owned(), message);
     let _permit = context.guest_calls.acquire().await.map_err(|error| internal(error.to_string()))?;
     let guest = guest.clone();
