@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::{info, warn};
 
-use crate::offer::{Component, Offer, told, wish};
+use crate::offer::{Component, Offer, Wishes, told, wish};
 use crate::plugins::board::Board;
 use crate::plugins::entry::{Entry, Installed, Key, key};
 use crate::plugins::history::{self, Swap};
@@ -211,8 +211,10 @@ impl PluginMaps {
         };
         let fresh = || Entry::new(source.clone(), offer.wishes.clone(), [0; 32], since);
         let entry = self.entries.entry(name.clone()).or_insert_with(fresh);
-        // What is too bad to answer may do to be tried out.
-        if entry.wishes.mode != offer.wishes.mode && matches!(entry.refusal, Some((Refusal::RehearsalFailed { .. }, _)))
+        // What is too bad to answer may do to be tried out, or elsewhere in the chain.
+        let place = |it: &Wishes| (it.mode.clone(), it.priority);
+        if place(&entry.wishes) != place(&offer.wishes)
+            && matches!(entry.refusal, Some((Refusal::RehearsalFailed { .. }, _)))
         {
             entry.retry_now();
         }
@@ -256,7 +258,7 @@ impl PluginMaps {
             before.abort();
         }
         let source = Source::ConfigMap(format!("{}/{name}", self.preparer.namespace));
-        let fresh = || Entry::new(source, crate::offer::Wishes::default(), [0; 32], since);
+        let fresh = || Entry::new(source, Wishes::default(), [0; 32], since);
         let entry = self.entries.entry(name.to_owned()).or_insert_with(fresh);
         entry.key = [0; 32];
         entry.ready = None;

@@ -9,6 +9,7 @@
 )]
 
 mod accounts;
+mod binary;
 mod fuel;
 mod labels;
 mod parts;

@@ -47,7 +47,6 @@ async fn policies_amend_in_the_order_of_their_priorities() {
     let reason = told(&running, "a-second", "refused", "RehearsalFailed").await;
     assert!(reason.contains("AmendDoesNotApply"), "{reason}");
     trail(&running, Some("a")).await;
-    delete(&running, "a-second").await;
     policy(&running, "a-second", "1", second, &[("stepwright.dev/priority", "2")]).await;
     told(&running, "a-second", "active", "PluginActive").await;
     trail(&running, Some("ab")).await;
