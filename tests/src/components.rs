@@ -27,7 +27,8 @@ pub fn manifest(name: &str, limits: Value) -> Value {
         "name": "step", "primary": ["spec"],
         "observes": [{"name": "theirs", "apiVersion": "v1", "kind": "ConfigMap", "select": {"names": ["theirs"]},
             "fields": ["metadata", "data"]}],
-        "writes": [{"apiVersion": "v1", "kind": "ConfigMap"}, {"apiVersion": "v1", "kind": "Namespace"}],
+        "writes": [{"apiVersion": "v1", "kind": "ConfigMap"}, {"apiVersion": "v1", "kind": "Secret"},
+            {"apiVersion": "v1", "kind": "Namespace"}],
         "calls": ["PUT /v1/bdbs"], "limits": limits,
     }]})
 }

@@ -81,8 +81,8 @@ fn rows() -> Vec<Row> {
         file(
             "table-bomb",
             Refused,
-            "PluginIncompatible",
-            &["100000000", "20000"],
+            "PluginTooLarge",
+            &["table", "100000000", "20000"],
             table_bomb(&Card::sinner("table-bomb")),
         ),
         sin("stack-overflow", Stopped, "PluginTrapped", &["stack"]),
@@ -94,7 +94,7 @@ fn rows() -> Vec<Row> {
         sin("malformed-json", Stopped, "PlanMalformed", &["ConfigMap", "not a JSON object"]),
         sin("duplicate-keys", Stopped, "PlanMalformed", &["ConfigMap", "data", "twice"]),
         file("invalid-utf8", Stopped, "PluginGarbled", &["utf-8"], garbled),
-        sin("deep-nesting", Stopped, "PlanMalformed", &["recursion limit"]),
+        sin("deep-nesting", Stopped, "PlanMalformed", &["deeper than 64"]),
         sin("unknown-fields", Stopped, "UnknownFields", &["dada"]),
         sin("owner-of-another", Stopped, "PlanMalformed", &["metadata.ownerReferences"]),
         sin("echoes-observed", Stopped, "PlanMalformed", &["metadata.", "may not be set"]),
@@ -199,11 +199,12 @@ async fn commit(running: &Running, others: &mut Others<'_>, row: &Row) -> Result
         }
     }
     if row.sin == ROLLED_BACK {
-        let is_rolled_back = |map: &ConfigMap| {
-            let reason = map.annotations().get("stepwright.dev/reason");
-            reason.is_some_and(|it| it.starts_with("PluginRolledBack") && it.contains("64 MiB") && it.contains("good"))
-        };
-        running.object(row.sin, is_rolled_back).await;
+        until("the version to be taken back", TOLD, || async {
+            let map = running.api::<ConfigMap>().get(row.sin).await.unwrap();
+            let reason = map.annotations().get("stepwright.dev/reason").cloned().unwrap_or_default();
+            if reason.starts_with("PluginRolledBack") && reason.contains("64 MiB") { Ok(()) } else { Err(reason) }
+        })
+        .await;
         let events = running.events(row.sin).await;
         assert!(events.iter().any(|(reason, _)| reason == "PluginRolledBack"), "{events:?}");
     }
@@ -259,13 +260,15 @@ fn names_plugin(text: &str, row: &Row) -> bool {
         || text.contains(&format!("plugin {}@", row.sin))
 }
 
-/// What there is in the namespace but for plugins, what the others want and what the good step wrote; and all namespaces.
+/// What there is in the namespace but for plugins and their history, what the others want and what the good step wrote; and all
+/// namespaces.
 async fn world(running: &Running) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     let mut note = |kind: &str, metadata: &kube::api::ObjectMeta| {
         let name = metadata.name.clone().unwrap_or_default();
         let labels = metadata.labels.clone().unwrap_or_default();
-        if !name.starts_with("other-") && !labels.contains_key("stepwright.dev/plugin") {
+        let hosts = name == "stepwright-history";
+        if !hosts && !name.starts_with("other-") && !labels.contains_key("stepwright.dev/plugin") {
             all.insert(format!("{kind} {name}"), metadata.resource_version.clone().unwrap_or_default());
         }
     };

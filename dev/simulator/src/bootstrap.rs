@@ -8,9 +8,9 @@ use tracing::{info, warn};
 
 use crate::{
     clock::{self, Millis, iso},
+    faults::Kind,
     node::Node,
     peers::{self, Join, JoinReply},
-    settings::SOFTWARE_VERSION,
     state::{ClusterState, Founding, NodeStatus, Refusal, digest},
     store, tls,
 };
@@ -30,6 +30,8 @@ pub struct Progress {
     pub ended: Option<Millis>,
     /// Why it failed.
     pub error: Option<(String, String)>,
+    /// It was not asked for: the node looks for the cluster that its volume tells of.
+    pub by_itself: bool,
 }
 
 impl Progress {
@@ -44,7 +46,7 @@ impl Progress {
             (false, false) => ("idle", None),
         };
         let error = error.map(|(code, message)| (code.to_owned(), message.to_owned()));
-        Self { state, started: member.then(clock::now), ended: None, error }
+        Self { state, started: member.then(clock::now), ended: None, error, by_itself: member && !removed }
     }
 }
 
@@ -170,7 +172,7 @@ pub fn view(node: &Node) -> Value {
             "persistent_storage_path": data, "persistent_storage_size": 1_081_100_128_256.0,
             "ephemeral_storage_path": data, "ephemeral_storage_size": 1_081_100_128_256.0,
             "bigredis_storage_path": "/var/opt/redislabs/flash", "bridge_interfaces": [], "fips_enabled": false,
-            "software_version": SOFTWARE_VERSION, "cnm_version_sha": "simulator",
+            "software_version": settings.version, "cnm_version_sha": "simulator",
             "supported_database_versions": database_versions(version),
             "supported_bigstore_drivers": [], "os_name": "simulator", "os_family": "simulator", "os_version": "1",
             "os_semantic_version": "1.0.0", "short_hostname": settings.hostname,
@@ -254,12 +256,14 @@ pub fn start(node: &Arc<Node>, action: &str, body: &[u8]) -> Result<(), Refusal>
         // A node that finds no majority for what its volume says can be told to start again from there, or to take its
         // place in a cluster that was recovered. Otherwise only `idle` and `error` are beginnings.
         let stranded = has_volume
+            && progress.by_itself
             && progress.state == "joining_cluster"
             && (action == "recover_cluster" || (action == "join_cluster" && body.node.identity().uid.is_some()));
         if !matches!(progress.state, "idle" | "error") && !stranded {
             return Err(Refusal::new(409, "busy", format!("the node is {}", progress.state)));
         }
-        *progress = Progress { state: "initiated", started: Some(clock::now()), ended: None, error: None };
+        *progress =
+            Progress { state: "initiated", started: Some(clock::now()), ended: None, error: None, by_itself: false };
     }
     let node = Arc::clone(node);
     // The outcome is kept in the progress; the process outlives it.
@@ -302,6 +306,9 @@ async fn create(node: &Node, body: Body) -> Result<(), Failed> {
 }
 
 async fn join(node: &Node, body: Body) -> Result<(), Failed> {
+    if node.faults.strikes(&Kind::ClockSkew) {
+        return Err(("time_not_sync".to_owned(), "the clock differs from that of the cluster".to_owned()));
+    }
     let identity = body.node.identity();
     let request = Join {
         username: body.credentials.username,

@@ -89,9 +89,11 @@ fn watch_nodes(state: &ClusterState, view: &View<'_>, commands: &mut Vec<Command
             commands.push(Command::Node(NodeCommand::Up { uid }));
         }
     }
-    // The master's own address may have changed with its pod.
+    // The master's own address and version may have changed with its pod.
     if let (Some(node), Some((_, report))) = (state.nodes.get(&view.own), view.reports.get(&view.own)) {
-        if (&report.addr, &report.hostname) != (&node.addr, &node.hostname) {
+        if (&report.addr, &report.hostname, &report.software_version)
+            != (&node.addr, &node.hostname, &node.software_version)
+        {
             commands.push(Command::Node(NodeCommand::Announce {
                 uid: node.uid,
                 addr: report.addr.clone(),

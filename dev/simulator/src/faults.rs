@@ -41,6 +41,12 @@ pub enum Kind {
     },
     /// F15: data files are not found.
     MissingFiles,
+    /// F18: paths of newer versions are not there.
+    OldVersion,
+    /// F19: this node's clock is off, so that it cannot join.
+    ClockSkew,
+    /// F20: no other node has room for the shards of one that is to go.
+    NoRoom,
 }
 
 /// What a broken gateway says.

@@ -24,7 +24,7 @@ use crate::{
     guard::Nursery,
     peers::{EndpointReport, NodeReport, ShardReport},
     sentinel, serve,
-    settings::{SOFTWARE_VERSION, Settings},
+    settings::Settings,
     shard,
     state::{ClusterState, NodeRecord, digest},
     store,
@@ -154,7 +154,7 @@ impl Node {
         tasks.spawn(bootstrap::follow_membership(Arc::clone(&self)));
         let (ending, ended) = watch::channel(false);
         let agent = tokio::spawn(agent::run(Arc::clone(&self), ended));
-        info!(address = %self.settings.address, bind = %self.settings.bind, version = SOFTWARE_VERSION, "node runs");
+        info!(address = %self.settings.address, bind = %self.settings.bind, version = %self.settings.version, "node runs");
         tokio::select! {
             biased;
             () = stop => {}
@@ -192,7 +192,7 @@ impl Node {
             addr: self.settings.address.clone(),
             hostname: self.settings.hostname.clone(),
             uptime: self.started.elapsed().as_secs(),
-            software_version: SOFTWARE_VERSION.to_owned(),
+            software_version: self.settings.version.clone(),
             shards: local.shards.clone(),
             endpoints: local.endpoints.clone(),
             files,
@@ -203,7 +203,8 @@ impl Node {
     pub fn record(&self, identity: &bootstrap::Identity) -> NodeRecord {
         let Settings { address, hostname, memory, cores, data, .. } = &self.settings;
         let record = NodeRecord::new(address, hostname, *memory, *cores, &self.redis_version, identity);
-        NodeRecord { persistent_path: data.display().to_string(), joined: clock::now(), ..record }
+        let software_version = self.settings.version.clone();
+        NodeRecord { persistent_path: data.display().to_string(), joined: clock::now(), software_version, ..record }
     }
 
     /// Has the listeners show the cluster's certificates, once there is a cluster.

@@ -7,7 +7,7 @@ use std::{
 
 use clap::Args;
 
-/// The version every node reports. It says what it is, so that nobody mistakes a simulator for the product.
+/// The version that a node reports when nobody says which. It says what it is, so that nobody mistakes a simulator for the product.
 pub const SOFTWARE_VERSION: &str = "8.0.20-44-simulator";
 
 /// The port of node-to-node traffic, in the range that the product uses for it (reference, 2.5).
@@ -46,6 +46,12 @@ pub struct NodeArgs {
     /// CPU cores that the node claims to have.
     #[arg(long, env = "SIM_CORES", default_value_t = 2)]
     pub cores: u32,
+    /// Version that the node claims to be.
+    #[arg(long = "software-version", env = "SIM_VERSION")]
+    pub version: Option<String>,
+    /// Image that the node is taken to run from: its tag is the version, where that is not given.
+    #[arg(long, env = "STEPWRIGHT_DEV_IMAGE")]
+    pub image: Option<String>,
     /// The redis-server to run for each shard.
     #[arg(long, env = "SIM_REDIS_SERVER", default_value = "redis-server")]
     pub redis_server: PathBuf,
@@ -74,12 +80,16 @@ pub struct Settings {
     pub cores: u32,
     /// Binary for shards.
     pub redis_server: PathBuf,
+    /// Claimed version.
+    pub version: String,
 }
 
 impl NodeArgs {
     /// Derives the settings from the arguments.
     pub fn settings(self) -> Settings {
-        let Self { bind, address, root, data, hostname, scale, seed, memory, cores, redis_server } = self;
+        let Self { bind, address, root, data, hostname, scale, seed, memory, cores, version, image, redis_server } =
+            self;
+        let version = version.or_else(|| version_of(image.as_deref()?));
         let etc = etc_folder(root.as_deref(), data.as_deref());
         let data = data.unwrap_or_else(|| root.unwrap_or_else(|| PathBuf::from("/")).join("opt/persistent"));
         Settings {
@@ -93,8 +103,16 @@ impl NodeArgs {
             memory,
             cores,
             redis_server,
+            version: version.unwrap_or_else(|| SOFTWARE_VERSION.to_owned()),
         }
     }
+}
+
+/// The version of an image: its tag, with a word that says what this is. None of an image by digest.
+fn version_of(image: &str) -> Option<String> {
+    let name = image.rsplit('/').next()?;
+    let (_, tag) = name.split_once(':').filter(|_| !name.contains('@'))?;
+    Some(format!("{}-simulator", tag.trim_end_matches(".fips")))
 }
 
 /// The folder of `node.id`: below the container's root, or below the data folder of a node that stands alone.
@@ -134,5 +152,19 @@ pub fn dial(address: &str) -> String {
     match address.strip_prefix("10.") {
         Some(rest) => format!("127.{rest}"),
         None => address.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_the_tag_of_the_image() {
+        assert_eq!(version_of("redislabs/redis:8.0.20-50").as_deref(), Some("8.0.20-50-simulator"));
+        assert_eq!(version_of("registry:5000/redis:8.0.20-50.fips").as_deref(), Some("8.0.20-50-simulator"));
+        for image in ["registry:5000/redis", "redis@sha256:aa", "redis:8@sha256:aa"] {
+            assert_eq!(version_of(image), None, "{image}");
+        }
     }
 }

@@ -58,6 +58,8 @@ impl Default for EngineConfig {
 pub(crate) const INSTANCES: u32 = 64;
 pub(crate) const MEMORIES: u32 = 8;
 pub(crate) const TABLES: u32 = 64;
+/// In each table. A component whose tables begin with more is refused before it is compiled.
+pub(crate) const TABLE_ELEMENTS: usize = 20_000;
 
 impl EngineConfig {
     /// For an engine that runs guests.
@@ -70,7 +72,7 @@ impl EngineConfig {
             // Resets only the pages that a guest wrote. Auto: where the kernel can (6.7 and later).
             .pagemap_scan(Enabled::Auto)
             .max_unused_warm_slots(self.slots)
-            .table_elements(20_000)
+            .table_elements(TABLE_ELEMENTS)
             .max_core_instances_per_component(INSTANCES)
             .max_memories_per_component(MEMORIES)
             .max_tables_per_component(TABLES)

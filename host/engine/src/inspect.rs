@@ -8,6 +8,7 @@ use stepwright_core::guest::{Digest, GuestError};
 use stepwright_core::manifest::Manifest;
 use wasmparser::{Encoding, Parser, Payload};
 
+use crate::config::TABLE_ELEMENTS;
 use crate::contract::{self, World};
 use crate::manifest;
 use crate::section::{self, Section};
@@ -198,6 +199,12 @@ impl<'a> Walk<'a, '_> {
             Payload::TypeSection(types) => self.types(types.count())?,
             Payload::CoreTypeSection(types) => self.types(types.count())?,
             Payload::ComponentTypeSection(types) => self.types(types.count())?,
+            Payload::TableSection(tables) => {
+                for table in tables {
+                    let elements = usize::try_from(table?.ty.initial).unwrap_or(usize::MAX);
+                    self.size("a table of it, in elements,", elements, TABLE_ELEMENTS)?;
+                }
+            }
             Payload::CodeSectionStart { count, .. } => {
                 self.seen.functions = self.seen.functions.saturating_add(count as usize);
                 self.size("the number of its functions", self.seen.functions, bounds.functions)?;

@@ -51,7 +51,8 @@ pub fn strip(bytes: &[u8]) -> Vec<u8> {
     kept
 }
 
-/// What the first section of that name holds, byte for byte. `None`: there is none before the first thing that cannot be parsed.
+/// What the first section of that name holds, byte for byte. `None`: there is none before the first thing that cannot be
+/// parsed. For tools; the host reads a component by `inspect`, which checks all of it.
 pub fn data(bytes: &[u8]) -> Option<&[u8]> {
     let mut depth = 0_usize;
     for payload in Parser::new(0).parse_all(bytes) {

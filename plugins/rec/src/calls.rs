@@ -4,6 +4,7 @@ use serde::Serialize;
 use stepwright_sdk::{Call, SecretValue, secret_ref};
 
 use crate::Course;
+use crate::credentials;
 use crate::formation::{Next, View};
 use crate::managed::Parts;
 use crate::objects::FLASH_PATH;
@@ -137,6 +138,9 @@ pub(crate) fn planned(seen: &Seen<'_>, view: &View, course: &Course, parts: &Par
     if seen.observed.round > 0 {
         return calls;
     }
+    if view.listed.is_ok() && view.formed_before {
+        calls.extend(credentials::call(seen));
+    }
     if let Some(license) = license_to_put(seen, view) {
         calls.push(Call::put(LICENSE, "/v1/license").body(&PutLicense { license }));
     }
@@ -196,7 +200,9 @@ pub(crate) fn refused(seen: &Seen<'_>, parts: &Parts<'_>) -> Option<Refused> {
     let reply = seen.observed.replies.iter().find(|reply| {
         let optional = ["read ", "removal-of "].iter().any(|prefix| reply.id.starts_with(prefix));
         let absent = reply.status == 404 && (optional || reply.id == "change ldap");
-        !reply.is_success() && reply.status != 409 && !absent
+        // A member asks for credentials where a node that is none does not: it has become one meanwhile.
+        let joined = reply.status == 401 && reply.id.starts_with(&format!("{}-", seen.name()));
+        !reply.is_success() && reply.status != 409 && !absent && !joined && !credentials::is_settled(seen, &reply.id)
     })?;
     let text = reply.error_text();
     Some(match reply.id.split_once(' ').unwrap_or(("", &reply.id)) {
@@ -208,6 +214,10 @@ pub(crate) fn refused(seen: &Seen<'_>, parts: &Parts<'_>) -> Option<Refused> {
         ("read", part) => {
             Refused { reason: "SettingsUnreadable", message: format!("{} could not be read: {text}", parts.what(part)) }
         }
+        ("add" | "drop", "password") => Refused {
+            reason: "PasswordRefused",
+            message: format!("the administrator's password was not changed: {text}; the one before is still in force"),
+        },
         ("", "hand-over") | ("remove-node" | "removal-of", _) => {
             Refused { reason: "ScaleDownBlocked", message: format!("a node could not leave the cluster: {text}") }
         }

@@ -5,6 +5,7 @@
 //! (`formation`), and says what is so (`state`, `status`).
 
 mod calls;
+mod credentials;
 mod facts;
 mod formation;
 mod managed;
@@ -166,7 +167,7 @@ fn turns(mut plan: Plan, seen: &Seen<'_>, view: &View, course: &Course, state: S
         );
         plan = plan.event(Event::normal("RecoveryCompleted", text));
     }
-    if state == State::Error && state_changes(seen, state) && recovery::quorum_lost(view) {
+    if state == State::Error && state_changes(seen, state) && recovery::quorum_lost(seen, view) {
         plan = plan.event(Event::warning("QuorumLost", recovery::advice(seen)));
     }
     if let Some(why) = &course.rollout.stuck {

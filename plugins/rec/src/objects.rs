@@ -107,7 +107,7 @@ pub(crate) fn desire(
     with_secret: bool,
 ) -> Plan {
     plan = account::desire(plan, seen);
-    plan = secret::in_force(plan, seen, parts);
+    plan = secret::in_force(plan, seen, view, parts);
     if with_secret {
         plan = secret::desire(plan, seen);
     }

@@ -109,7 +109,14 @@ pub(crate) fn advice(seen: &Seen<'_>) -> String {
     )
 }
 
-/// More than half of the nodes are not members that serve, as far as they say.
-pub(crate) fn quorum_lost(view: &View) -> bool {
-    view.formed_before && view.listed.is_err() && view.members().count() * 2 <= view.nodes.len()
+/// Most pods are ready: their nodes' cluster called them well a moment ago.
+pub(crate) fn most_are_ready(seen: &Seen<'_>) -> bool {
+    seen.statefulset.as_ref().is_some_and(|set| set.status.ready_replicas * 2 > seen.cluster.spec.nodes())
+}
+
+/// More than half of the nodes are not members that serve, as far as they say. A cluster that elects another master does
+/// not answer for a while either, but its pods stay ready meanwhile.
+pub(crate) fn quorum_lost(seen: &Seen<'_>, view: &View) -> bool {
+    let lost = view.formed_before && view.listed.is_err() && view.members().count() * 2 <= view.nodes.len();
+    lost && !most_are_ready(seen)
 }

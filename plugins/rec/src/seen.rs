@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use stepwright_sdk::{Fact, Failure, Manifest, Observation, Observe, Observed, StepManifest};
 
 use crate::facts;
@@ -197,9 +198,17 @@ pub(crate) struct StatefulSetStatus {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Claim {
-    pub(crate) metadata: Metadata,
+    pub(crate) metadata: ClaimMetadata,
     pub(crate) spec: ClaimSpec,
     pub(crate) status: ClaimStatus,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct ClaimMetadata {
+    pub(crate) creation_timestamp: String,
+    /// The StatefulSet controller names the pod here with which the claim is to go.
+    pub(crate) owner_references: Vec<IgnoredAny>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -289,6 +298,7 @@ pub(crate) fn manifest() -> Manifest {
         ]))
         .observe(Observe::new("claims", "v1", "PersistentVolumeClaim").labels(POD_LABELS).fields([
             "metadata.creationTimestamp",
+            "metadata.ownerReferences",
             "spec.resources",
             "status.phase",
             "status.capacity",
@@ -344,6 +354,8 @@ pub(crate) fn manifest() -> Manifest {
             "PUT /v1/metrics_config",
             "GET /v1/ocsp",
             "PUT /v1/ocsp",
+            "POST /v1/users/password",
+            "DELETE /v1/users/password",
         ]);
     Manifest::new("rec", env!("CARGO_PKG_VERSION"))
         .description("Makes a Redis Enterprise cluster: its objects, its formation, its state")

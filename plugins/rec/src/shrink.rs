@@ -46,7 +46,8 @@ struct Removal {
 pub(crate) fn of(seen: &Seen<'_>, view: &View) -> Shrink {
     let wanted = seen.cluster.spec.nodes();
     let has = seen.statefulset.as_ref().and_then(|set| set.spec.replicas).unwrap_or(wanted);
-    let mut shrink = Shrink { replicas: wanted, ..Shrink::default() };
+    let retires = seen.cluster.spec.allow_scale_down && leaving(seen, wanted);
+    let mut shrink = Shrink { replicas: wanted, retires, ..Shrink::default() };
     if has <= wanted || !view.formed() {
         return shrink;
     }
@@ -69,9 +70,17 @@ pub(crate) fn of(seen: &Seen<'_>, view: &View) -> Shrink {
     if !seen.cluster.spec.allow_scale_down {
         return shrink;
     }
-    shrink.retires = shrink.replicas < has;
+    shrink.retires = shrink.replicas < has || leaving(seen, shrink.replicas);
     remove(seen, listed, node, &mut shrink);
     shrink
+}
+
+/// Pods beyond that number are still there, or claims that are to go with them. Other claims of former pods stay.
+fn leaving(seen: &Seen<'_>, replicas: u32) -> bool {
+    let ordinal = |name: &str| name.rsplit('-').next().and_then(|text| text.parse::<u32>().ok());
+    let beyond = |name: &str| ordinal(name).is_some_and(|at| at >= replicas);
+    seen.pods.iter().any(|pod| beyond(&pod.id.name))
+        || seen.claims.iter().any(|claim| beyond(&claim.id.name) && !claim.metadata.owner_references.is_empty())
 }
 
 fn remove(seen: &Seen<'_>, listed: &[Listed], node: &Listed, shrink: &mut Shrink) {

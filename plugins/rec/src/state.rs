@@ -78,9 +78,16 @@ pub(crate) fn of(seen: &Seen<'_>, view: &View, course: &Course) -> (State, Optio
     }
     let served = SERVED.contains(&seen.cluster.status.state.as_str());
     if let Err(why) = &view.listed {
-        let state = if served { State::Error } else { State::Initializing };
+        // While pods are replaced a master goes with its pod, and another one is elected.
+        let changing = course.rollout.rolling && recovery::most_are_ready(seen);
+        let state = match (served, changing) {
+            (true, true) if seen.image.upgrading => State::Upgrade,
+            (true, true) => State::RunningRollingUpdate,
+            (true, false) => State::Error,
+            (false, _) => State::Initializing,
+        };
         let text = waiting(&format!("the cluster does not answer: {why}"));
-        let lost = served && recovery::quorum_lost(view);
+        let lost = served && recovery::quorum_lost(seen, view);
         return (state, Some(if lost { format!("{text}; {}", recovery::advice(seen)) } else { text }));
     }
     if served && (course.rollout.rolling || seen.image.upgrading) {

@@ -23,15 +23,13 @@ pub(crate) struct Note {
 }
 
 /// Fields without any effect in this version, each with the reason. A field below another is found with or without it.
-const UNSUPPORTED: [(&str, &str); 24] = [
+const UNSUPPORTED: [(&str, &str); 22] = [
     ("accessControl", "rolesPermissions of databases are always honoured"),
-    ("activeActive", "deprecated: use ingressOrRouteSpec"),
     ("bootstrapperImageSpec", BOOTSTRAPPER),
     ("bootstrapperResources", BOOTSTRAPPER),
     ("clusterCredentialSecretRole", VAULT),
     ("dmcExternalCBAAuthentication", "the server's API has no documented setting for it"),
-    ("ingressOrRouteSpec", NOT_YET),
-    ("ossClusterSettings", NOT_YET),
+    ("ossClusterSettings", "databases with the OSS cluster API are reached inside the Kubernetes cluster only"),
     ("podStartingPolicy", "a pod that does not start is told in the status; none is deleted for it"),
     ("redisEnterpriseServicesConfiguration.pdnsServer", "current versions of Redis Enterprise ignore it"),
     ("redisEnterpriseServicesConfiguration.saslauthd", "current versions of Redis Enterprise have no such service"),
@@ -59,7 +57,8 @@ const USAGE: &str = "this product reports no usage to anybody";
 const VAULT: &str = "secrets are kept in Kubernetes by this version";
 
 /// Fields that some step acts on. One that is in neither list is new to this version.
-const HANDLED: [&str; 56] = [
+const HANDLED: [&str; 58] = [
+    "activeActive",
     "allowScaleDown",
     "antiAffinityAdditionalTopologyKeys",
     "auditing",
@@ -77,6 +76,7 @@ const HANDLED: [&str; 56] = [
     "extraEnvVars",
     "extraLabels",
     "hostAliases",
+    "ingressOrRouteSpec",
     "ldap",
     "license",
     "licenseSecretName",

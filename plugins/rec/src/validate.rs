@@ -3,6 +3,7 @@
 
 use stepwright_sdk::{Failure, Violation};
 
+use crate::credentials;
 use crate::formation::{NodeState, View};
 use crate::seen::Seen;
 use crate::spec::{Ldap, LdapQuery, said};
@@ -105,6 +106,7 @@ fn ldap(ldap: &Ldap) -> Vec<Violation> {
 /// The credentials are gone while a cluster is there that needs them: a new password would fit nothing.
 pub(crate) fn credentials_lost(seen: &Seen<'_>, view: &View) -> bool {
     let complete = seen.secret(seen.credentials()).is_some_and(|secret| secret.data.contains_key("password"));
+    let complete = complete || credentials::known(seen).is_some();
     let exists = view.formed_before || view.nodes.iter().any(|node| node.state == NodeState::Member);
     exists && !complete
 }

@@ -100,7 +100,7 @@ fn plans(spec: &Value) -> BTreeMap<&'static str, Value> {
         "status": { "redisEnterpriseVersion": "8.0.18-11" },
     });
     let bdb = json!([{
-        "uid": 1, "name": "mydb", "port": 0,
+        "uid": 1, "name": "mydb", "port": 0, "crdt": true,
         "endpoints": [{ "port": 19621, "addr": ["10.9.0.10"], "addr_type": "internal" }],
     }]);
     let mut larger = rec_world(World::running(), spec);

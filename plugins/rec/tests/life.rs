@@ -194,7 +194,24 @@ fn the_highest_node_is_removed_first_and_its_pod_goes_last() {
     world.facts = answers(0..3);
     world.facts.push(bdb("active"));
     assert_eq!(set(&world)["replicas"], 3);
-    assert_eq!(set(&World::running())["persistentVolumeClaimRetentionPolicy"]["whenScaled"], "Retain");
+    let policy = |world: &World| set(world)["persistentVolumeClaimRetentionPolicy"]["whenScaled"].clone();
+    assert_eq!(policy(&World::running()), "Retain");
+
+    // Until the last of them is gone; a claim of nobody is no reason.
+    let mut after = World::running();
+    after.spec = json!({ "nodes": 3, "allowScaleDown": true });
+    assert_eq!(policy(&after), "Retain");
+    let claim = |owners: Value| {
+        let metadata = json!({ "name": "redis-enterprise-storage-rec-4", "ownerReferences": owners });
+        json!({ "kind": "PersistentVolumeClaim", "metadata": metadata, "status": { "phase": "Bound" } })
+    };
+    after.sized_claims = vec![claim(json!([]))];
+    assert_eq!(policy(&after), "Retain");
+    after.sized_claims = vec![claim(json!([{ "kind": "Pod", "name": "rec-4" }]))];
+    assert_eq!(policy(&after), "Delete");
+    after.pods.push(("rec-4".into(), None, says("idle")));
+    after.sized_claims.clear();
+    assert_eq!(policy(&after), "Delete");
 }
 
 #[test]
@@ -246,11 +263,27 @@ fn while_members_are_not_known_no_pod_is_taken_away() {
 /// Two of three nodes are gone for good.
 fn lost() -> World {
     let mut world = World::running();
+    world.statefulset = Some(statefulset(1));
     world.facts.clear();
     for ordinal in 1..3 {
         world.says(ordinal, json!({ "error": "connection refused" }));
     }
     world
+}
+
+#[test]
+fn a_master_that_goes_with_its_pod_is_no_lost_quorum() {
+    let mut world = rolling(["a", "b", "b"]);
+    world.facts.clear();
+    for ordinal in 0..3 {
+        world.says(ordinal, json!({ "error": "503 no_quorum" }));
+    }
+    world.statefulset.as_mut().unwrap()["status"]["readyReplicas"] = json!(2);
+    assert_eq!(world.state(), "RunningRollingUpdate");
+    assert!(!events(&world).contains("QuorumLost"));
+    world.statefulset.as_mut().unwrap()["status"]["readyReplicas"] = json!(1);
+    assert_eq!(world.state(), "Error");
+    assert!(events(&world).contains("QuorumLost"));
 }
 
 #[test]
@@ -298,6 +331,16 @@ fn recovery_resets_then_restores_the_first_then_joins_the_others() {
     let join = world.plan()["calls"][0].clone();
     assert_eq!(join["request"], "POST /v1/bootstrap/join_cluster to rec-1");
     assert_eq!(join["body"]["node"]["identity"]["uid"], 2, "as its former self");
+}
+
+#[test]
+fn a_node_that_became_a_member_meanwhile_is_no_failure() {
+    let mut world = World::formed(2);
+    world.round = 1;
+    world.replies = vec![("rec-2".into(), 401, json!("<html>401</html>"))];
+    assert!(!events(&world).contains("BootstrapFailed"));
+    world.replies = vec![("rec-2".into(), 500, json!(""))];
+    assert!(events(&world).contains("BootstrapFailed"));
 }
 
 #[test]

@@ -201,3 +201,33 @@ proptest! {
 fn could_be_a_service(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_lowercase()) && !name.ends_with('-') && name.to_lowercase() == name
 }
+
+/// What is laid for the outside, by kind and name.
+fn ways(spec: &Value) -> Value {
+    let mut database = bdb(1, "aa", 19621, &["10.0.0.5"]);
+    database["crdt"] = json!(true);
+    let given = given(spec).fact("bdbs", &json!([database, bdb(2, "plain", 19622, &["10.0.0.5"])]));
+    let plan = readable(&plan(&given));
+    let all =
+        plan["desired"].as_array().unwrap().iter().filter(|it| !it["id"].as_str().unwrap().starts_with("v1 Service"));
+    json!({ "ways": all.collect::<Vec<_>>(), "status": plan["status"] })
+}
+
+#[test]
+fn the_api_and_active_active_databases_are_reached_from_outside() {
+    let routing = |method: &str| {
+        json!({ "ingressOrRouteSpec": {
+            "method": method, "apiFqdnUrl": "api.example.com", "dbFqdnSuffix": ".db.example.com",
+            "ingressAnnotations": { "kubernetes.io/ingress.class": "haproxy" },
+        } })
+    };
+    insta::assert_yaml_snapshot!("ways_ingress", ways(&routing("ingress")));
+    insta::assert_yaml_snapshot!("ways_route", ways(&routing("openShiftRoute")));
+    insta::assert_yaml_snapshot!("ways_istio", ways(&routing("istio")));
+    let old = json!({ "activeActive": {
+        "method": "ingress", "apiIngressUrl": "api.example.com", "dbIngressSuffix": ".db.example.com",
+        "ingressAnnotations": { "kubernetes.io/ingress.class": "haproxy" },
+    } });
+    assert_eq!(ways(&old), ways(&routing("ingress")));
+    assert_eq!(ways(&json!({}))["ways"], json!([]));
+}

@@ -41,6 +41,12 @@ pub struct Image {
     pub tag: String,
     /// As a container's `imagePullPolicy`.
     pub pull_policy: String,
+    /// The version is changing, so that databases are not to be.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub upgrading: bool,
+    /// Why the version that the spec asks for is not taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
 }
 
 /// This step's part of the status.
@@ -66,5 +72,5 @@ pub(crate) fn decide(cluster: &Cluster, settings: &Settings) -> Image {
         None => format!("{repository}:{tag}{suffix}"),
     };
     let pull_policy = spec.image_pull_policy.as_deref().unwrap_or("IfNotPresent");
-    Image { image, tag: tag.to_owned(), pull_policy: pull_policy.to_owned() }
+    Image { image, tag: tag.to_owned(), pull_policy: pull_policy.to_owned(), upgrading: false, refused: None }
 }

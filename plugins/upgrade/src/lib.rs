@@ -1,14 +1,23 @@
 //! Decides which Redis Enterprise image a cluster runs, and leaves it as a note for the later steps.
 //!
-//! It does not roll anything: the `rec` step writes the image into the StatefulSet. A cluster keeps the version that it
-//! has until its spec names another or allows automatic upgrades, even when the operator brings a newer default.
+//! It does not roll anything: the `rec` step writes the image into the StatefulSet and replaces the pods one by one. A
+//! cluster keeps the version that it has until its spec names another or allows automatic upgrades, even when the operator
+//! brings a newer default. A change is checked first; what is refused leaves the running image in the note. Until the last
+//! pod has the new image the old version is in force, and going back to it is no downgrade.
 
+mod checks;
 mod image;
+mod version;
+
+use std::time::Duration;
 
 use serde::Deserialize;
 use stepwright_sdk::{
-    Failure, Manifest, Observation, Plan, Plugin, StepManifest, Violation, export_plugin, parse_settings,
+    Event, Failure, Manifest, Observation, Observe, Observed, Plan, Plugin, StepManifest, Violation, export_plugin,
+    parse_settings,
 };
+
+use crate::checks::Hindrance;
 
 pub use image::{Image, Settings};
 
@@ -33,6 +42,7 @@ struct Spec {
     bootstrapper_image_spec: ImageSpec,
     upgrade_spec: UpgradeSpec,
     security_context: SecurityContext,
+    cluster_recovery: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -66,20 +76,102 @@ struct UpgradeSpec {
 #[serde(default, rename_all = "camelCase")]
 struct Status {
     redis_enterprise_version: Option<String>,
+    state: String,
 }
+
+/// The StatefulSet, as far as it tells which image the pods have.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct StatefulSet {
+    metadata: Generation,
+    spec: SetSpec,
+    status: SetStatus,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Generation {
+    generation: i64,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct SetSpec {
+    template: Template,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Template {
+    spec: PodSpec,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct PodSpec {
+    containers: Vec<Container>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Container {
+    name: String,
+    image: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct SetStatus {
+    observed_generation: i64,
+    current_revision: String,
+    update_revision: String,
+}
+
+impl StatefulSet {
+    fn image(&self) -> Option<&str> {
+        let containers = &self.spec.template.spec.containers;
+        let node = containers.iter().find(|container| container.name == NODE);
+        node.map(|container| container.image.as_str()).filter(|image| !image.is_empty())
+    }
+
+    /// Some pods may still have an older template.
+    fn rolling(&self) -> bool {
+        self.status.current_revision != self.status.update_revision
+            || self.status.observed_generation < self.metadata.generation
+    }
+}
+
+/// The container of a node.
+const NODE: &str = "redis-enterprise-node";
+/// How soon to look again at what may pass.
+const LATER: Duration = Duration::from_secs(5);
 
 impl Plugin for Upgrade {
     fn manifest() -> Manifest {
         Manifest::new("upgrade", env!("CARGO_PKG_VERSION"))
             .description("Decides which Redis Enterprise image a cluster runs")
-            .step(StepManifest::new("upgrade").primary([
-                "spec.redisEnterpriseImageSpec",
-                "spec.redisEnterpriseServicesRiggerImageSpec",
-                "spec.bootstrapperImageSpec",
-                "spec.upgradeSpec",
-                "spec.securityContext.fips",
-                "status.redisEnterpriseVersion",
-            ]))
+            .step(
+                StepManifest::new("upgrade")
+                    .primary([
+                        "spec.redisEnterpriseImageSpec",
+                        "spec.redisEnterpriseServicesRiggerImageSpec",
+                        "spec.bootstrapperImageSpec",
+                        "spec.upgradeSpec",
+                        "spec.securityContext.fips",
+                        "spec.clusterRecovery",
+                        "status.redisEnterpriseVersion",
+                        "status.state",
+                    ])
+                    .observe(Observe::new("statefulsets", "apps/v1", "StatefulSet").names(["$(metadata.name)"]).fields(
+                        [
+                            "spec.template.spec.containers",
+                            "status.observedGeneration",
+                            "status.currentRevision",
+                            "status.updateRevision",
+                        ],
+                    ))
+                    .facts(["bdbs", "license", "nodes"]),
+            )
     }
 
     fn validate_settings(settings: &str) -> Vec<Violation> {
@@ -96,8 +188,70 @@ impl Plugin for Upgrade {
         }
         let settings: Settings = observed.settings()?;
         let image = image::decide(&cluster, &settings);
-        Ok(Plan::done().status(&image::Version { redis_enterprise_version: &image.tag }).note(&image))
+        if observed.deleting {
+            return Ok(taken(&image));
+        }
+        let sets: Vec<Observed<StatefulSet>> = observed.set("statefulsets")?;
+        // Nothing runs yet, so that nothing changes.
+        let Some(set) = sets.first() else { return Ok(taken(&image)) };
+        Ok(change(observed, &cluster, set, image))
     }
+}
+
+/// The image is in force.
+fn taken(image: &Image) -> Plan {
+    Plan::done().status(&image::Version { redis_enterprise_version: &image.tag }).note(image)
+}
+
+/// A cluster runs: the version in force changes when the last pod has it.
+fn change(observed: &Observation, cluster: &Cluster, set: &StatefulSet, mut image: Image) -> Plan {
+    let in_force = cluster.status.redis_enterprise_version.clone().filter(|tag| !tag.is_empty());
+    let Some(in_force) = in_force else { return taken(&image) };
+    let was = cluster.status.state.as_str();
+    let same = image.tag == in_force;
+    let given = set.image() == Some(&image.image);
+    if given && !set.rolling() {
+        let text = format!("{in_force} -> {}", image.tag);
+        let plan = taken(&image);
+        return if same { plan } else { plan.event(Event::normal("UpgradeCompleted", text)) };
+    }
+    if !same && !given {
+        // Pods that never served have nothing to lose by another image.
+        let began = !matches!(was, "" | "PendingCreation" | "BootstrappingFirstPod" | "ClusterRecreating");
+        let hindrance = match (began, was) {
+            (false, _) => None,
+            // A node may be down for the very image that is to be replaced.
+            (true, "Upgrade") => checks::versions(&in_force, &image.tag),
+            (true, _) => checks::against(observed, cluster, &in_force, &image.tag),
+        };
+        if let Some(hindrance) = hindrance {
+            return held(cluster, set, image, &in_force, hindrance);
+        }
+        image.upgrading = began;
+        let text = format!("{in_force} -> {}: pods are replaced one by one, from the highest number", image.tag);
+        let plan = Plan::done().status(&image::Version { redis_enterprise_version: &in_force }).note(&image);
+        return if began { plan.event(Event::normal("UpgradeStarted", text)) } else { plan };
+    }
+    // On its way there, or back again; another template with the same image is no change of version.
+    image.upgrading = !same || was == "Upgrade";
+    Plan::done().status(&image::Version { redis_enterprise_version: &in_force }).note(&image)
+}
+
+/// What runs goes on running.
+fn held(cluster: &Cluster, set: &StatefulSet, image: Image, in_force: &str, hindrance: Hindrance) -> Plan {
+    let mut kept = Image { tag: in_force.to_owned(), ..image };
+    if let Some(running) = set.image() {
+        running.clone_into(&mut kept.image);
+    }
+    let (why, refused) = match hindrance {
+        Hindrance::Refused(why) => (why, true),
+        Hindrance::NotYet(why) => (format!("the upgrade begins once {why}"), false),
+    };
+    kept.refused = refused.then(|| why.clone());
+    let version = image::Version { redis_enterprise_version: in_force };
+    let plan = Plan::waiting(&why, LATER).status(&version).note(&kept);
+    let news = refused && cluster.status.state != "InvalidUpgrade";
+    if news { plan.event(Event::warning("UpgradeBlocked", why)) } else { plan }
 }
 
 /// The rules on image specs (reference, 3.2).

@@ -241,6 +241,7 @@ fn prepare_once(pod: &PodContext, container: &Container, image: &crate::Image) -
     variables.set("STEPWRIGHT_DEV_BIND", loopback(pod.address).to_string());
     variables.set("STEPWRIGHT_DEV_POD_IP", pod.address.to_string());
     variables.set("STEPWRIGHT_DEV_ROOT", root.display().to_string());
+    variables.set("STEPWRIGHT_DEV_IMAGE", container.image.clone().unwrap_or_default());
     if let Some(kubeconfig) = &pod.kubeconfig {
         variables.set("KUBECONFIG", kubeconfig.display().to_string());
     }

@@ -7,8 +7,7 @@ use crate::{
     clock::{self, iso},
     conductor,
     faults::Kind,
-    settings::SOFTWARE_VERSION,
-    state::{BdbStatus, Certificate, Command, NodeRecord, NodeStatus, Object, Refusal, refusal::Shape},
+    state::{BdbStatus, Certificate, Command, NodeRecord, NodeStatus, Object, Refusal, optional::Part, refusal::Shape},
     tls,
 };
 
@@ -49,6 +48,21 @@ pub(super) async fn route(ask: &Ask<'_>, path: &[&str]) -> Result<Reply, Refusal
         ("DELETE", ["v1", "cluster", "certificates", name]) => {
             ask.change(Command::DropCertificate((*name).to_owned())).await.map(reply)
         }
+        ("GET", ["v1", "ocsp", "status"]) => Ok(Reply::json(json!({"cert_status": "UNKNOWN", "responder_url": ""}))),
+        ("POST", ["v1", "cluster", "sso", "saml", "metadata", "idp"]) => {
+            let body = ask.call.object()?;
+            let metadata = body.get("idp_metadata").and_then(Value::as_str);
+            let metadata = metadata.ok_or_else(|| Refusal::bad_request("idp_metadata is missing"))?;
+            ask.change(Command::IdentityProvider(metadata.to_owned())).await.map(reply)
+        }
+        ("GET", ["v1", "cluster", "sso", "saml", "metadata", "sp"]) => {
+            let entity = format!("https://{}/sp", state.name);
+            let mut reply = Reply::text(format!(
+                "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<md:EntityDescriptor xmlns:md=\"urn:oasis:names:tc:SAML:2.0:metadata\" entityID=\"{entity}\"/>\n"
+            ));
+            reply.content_type = "application/samlmetadata+xml";
+            Ok(reply)
+        }
         ("GET", ["v1", "cluster", "check"]) => {
             let nodes: Vec<Value> = state.nodes.values().map(nodes::check).collect();
             Ok(Reply::json(json!({"cluster_test_result": state.nodes.values().all(NodeRecord::is_up), "nodes": nodes})))
@@ -77,7 +91,12 @@ pub(super) async fn route(ask: &Ask<'_>, path: &[&str]) -> Result<Reply, Refusal
             })?;
             Ok(Reply::json(database_health(ask, bdb)))
         }
-        _ => Err(unknown(ask.call)),
+        (method, path) => match (method, Part::at(path)) {
+            ("GET", Some(part)) => Ok(Reply::json(state.part_view(part))),
+            ("PUT", Some(part)) => ask.change(Command::Part(part, ask.call.object()?)).await.map(reply),
+            ("DELETE", Some(part)) if part.can_be_deleted() => ask.change(Command::DropPart(part)).await.map(reply),
+            _ => Err(unknown(ask.call)),
+        },
     }
 }
 
@@ -194,7 +213,7 @@ fn health(ask: &Ask<'_>) -> Value {
         })
         .collect();
     json!({
-        "fqdn": state.name, "status": if healthy { "ok" } else { "warning" }, "version": SOFTWARE_VERSION,
+        "fqdn": state.name, "status": if healthy { "ok" } else { "warning" }, "version": ask.node.settings.version,
         "license": {
             "expired": state.license.expired(now), "valid_until": iso(state.license.expires),
             "shards_in_use": state.shards_in_use(), "shards_limit": state.license.shards_limit,

@@ -302,6 +302,9 @@ fn unknown(call: &Call) -> Refusal {
 /// What the master answers.
 async fn route(ask: &Ask<'_>, path: &[&str]) -> Result<Reply, Refusal> {
     let call = ask.call;
+    if ask.node.faults.stands(&Kind::OldVersion) && is_new(path) {
+        return Err(unknown(call));
+    }
     match path {
         ["v1" | "v2", "bdbs", ..] | ["v1", "bdb_groups"] => bdbs::route(ask, path).await,
         ["v1", "nodes", ..] => nodes::route(ask, path).await,
@@ -311,12 +314,17 @@ async fn route(ask: &Ask<'_>, path: &[&str]) -> Result<Reply, Refusal> {
         [
             "v1",
             "cluster" | "license" | "logs" | "suffixes" | "suffix" | "modules" | "cm_settings" | "proxies" | "crdbs"
-            | "jsonschema",
+            | "jsonschema" | "ocsp" | "metrics_config",
             ..,
         ]
         | ["v4", ..] => cluster::route(ask, path).await,
         _ => Err(unknown(call)),
     }
+}
+
+/// Paths that older versions do not have (REST reference, 16.7, F18).
+fn is_new(path: &[&str]) -> bool {
+    matches!(path, ["v2", "actions", ..] | ["v4", ..] | ["v1", "metrics_config", ..])
 }
 
 /// A reply with the value, or an empty one for null.

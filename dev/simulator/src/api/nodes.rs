@@ -6,6 +6,7 @@ use super::{Ask, Reply, bdbs, reply, uid, unknown};
 use crate::{
     bootstrap,
     clock::{self, iso},
+    faults::Kind,
     state::{ActionStatus, ClusterState, Command, NodeRecord, NodeStatus, Refusal, ShardRole, nodes::NodeCommand},
 };
 
@@ -100,7 +101,12 @@ async fn act(ask: &Ask<'_>, uid: u32, name: &str) -> Result<Reply, Refusal> {
         "maintenance_off" => NodeCommand::MaintenanceOff { uid },
         _ => return Err(unknown(ask.call)),
     };
-    ask.change(Command::Node(command)).await.map(reply)
+    let begun = ask.change(Command::Node(command)).await?;
+    if name == "remove" && ask.node.faults.stands(&Kind::NoRoom) {
+        let error = "insufficient_resources".to_owned();
+        ask.change(Command::Node(NodeCommand::Abandon { uid, error, cancelled: false })).await?;
+    }
+    Ok(reply(begun))
 }
 
 async fn cancel(ask: &Ask<'_>, uid: u32, name: &str) -> Result<Reply, Refusal> {

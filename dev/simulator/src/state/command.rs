@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    Certificate, ClusterState, Context, License, Object, Refusal, bdbs::BdbCommand, nodes::NodeCommand,
+    Certificate, ClusterState, Context, License, Object, Refusal, bdbs::BdbCommand, nodes::NodeCommand, optional::Part,
     users::UserCommand,
 };
 
@@ -26,6 +26,12 @@ pub enum Command {
     Certificates(Vec<(String, Certificate)>),
     /// `DELETE /v1/cluster/certificates/{name}`.
     DropCertificate(String),
+    /// An optional part of the configuration changes.
+    Part(Part, Object),
+    /// It is taken away.
+    DropPart(Part),
+    /// `POST /v1/cluster/sso/saml/metadata/idp`.
+    IdentityProvider(String),
 }
 
 impl ClusterState {
@@ -58,6 +64,12 @@ impl ClusterState {
                 }
                 Ok(Value::Null)
             }
+            Command::Part(part, patch) => self.change_part(part, patch),
+            Command::DropPart(part) => {
+                self.parts.remove(&part);
+                Ok(Value::Null)
+            }
+            Command::IdentityProvider(metadata) => self.identity_provider(&metadata),
             Command::DropCertificate(name) => {
                 if OPTIONAL_CERTIFICATES.contains(&name.as_str()) {
                     let gone = self.certificates.remove(&name);

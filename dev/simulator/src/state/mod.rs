@@ -12,6 +12,7 @@ pub mod command;
 pub mod defaults;
 pub mod license;
 pub mod nodes;
+pub mod optional;
 pub mod placement;
 pub mod refusal;
 pub mod users;
@@ -111,6 +112,9 @@ pub struct ClusterState {
     pub license: License,
     /// Certificates by name (4.4).
     pub certificates: BTreeMap<String, Certificate>,
+    /// Optional parts of the configuration (4.5).
+    #[serde(default)]
+    pub parts: optional::Parts,
     /// Actions, running and finished (7).
     pub actions: Vec<Action>,
     /// Event log (4.5), newest last.
@@ -165,6 +169,7 @@ impl ClusterState {
                 .into_iter()
                 .map(|name| (name.to_owned(), certificate.clone()))
                 .collect(),
+            parts: optional::Parts::new(),
             actions: Vec::new(),
             log: Vec::new(),
             secret: digest(&[&entropy, "secret"]),

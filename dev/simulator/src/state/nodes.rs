@@ -64,6 +64,9 @@ pub struct NodeRecord {
     pub joined: Millis,
     /// Name and time of the maintenance snapshot, while in maintenance.
     pub maintenance: Option<(String, Millis)>,
+    /// Master shards that the snapshot tells of.
+    #[serde(default)]
+    pub snapshot_masters: Vec<u32>,
     /// The removal or maintenance action under way.
     pub action: Option<String>,
 }
@@ -91,6 +94,7 @@ impl NodeRecord {
             persistent_path: String::new(),
             joined: 0,
             maintenance: None,
+            snapshot_masters: Vec::new(),
             action: None,
         }
     }
@@ -218,6 +222,7 @@ impl ClusterState {
                         format!("node {uid} is not in maintenance"),
                     ));
                 }
+                self.bring_masters_back(uid)?;
                 let task = self.begin(ctx, ActionKind::Task, "maintenance_off", format!("node:{uid}"));
                 self.end(ctx, &task, None);
                 self.rebind_endpoints();
@@ -342,11 +347,35 @@ impl ClusterState {
             _ => (format!("maintenance_mode_{uid}_{}", ctx.now / 1000), ctx.now),
         };
         let task = self.begin(ctx, ActionKind::Task, "maintenance_on", format!("node:{uid}"));
+        let masters = self.bdbs.values().flat_map(|bdb| &bdb.shards);
+        let masters = masters.filter(|shard| shard.node == uid && shard.role == ShardRole::Master);
+        let masters: Vec<u32> = masters.map(|shard| shard.uid).collect();
         let node = self.node_mut(uid)?;
+        if node.maintenance.is_none() || overwrite {
+            node.snapshot_masters = masters;
+        }
         node.maintenance = Some(snapshot);
         node.action = Some(task.clone());
         self.rebind_endpoints();
         Ok(json!({"status": "queued", "task_id": task}))
+    }
+
+    /// What was master here before the maintenance is master again, where its replica here is in sync.
+    fn bring_masters_back(&mut self, uid: u32) -> Result<(), Refusal> {
+        let masters = std::mem::take(&mut self.node_mut(uid)?.snapshot_masters);
+        for bdb in self.bdbs.values_mut() {
+            for master in &masters {
+                let Some(shard) = bdb.shards.iter().find(|shard| shard.uid == *master && shard.node == uid) else {
+                    continue;
+                };
+                let (group, back) = (shard.group, shard.role == ShardRole::Slave && shard.synced);
+                let other = bdb.shards.iter().find(|other| other.group == group && other.role == ShardRole::Master);
+                if let Some(other) = other.map(|other| other.uid).filter(|_| back) {
+                    bdb.swap_roles(other, *master);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Takes one step of every database towards having no shard on `uid`. Called until none is left; waits, by doing

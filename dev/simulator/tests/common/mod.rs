@@ -39,6 +39,8 @@ pub struct Node {
     pub host: String,
     pub address: String,
     pub data: PathBuf,
+    /// Version that it claims from its next start on.
+    pub version: Option<&'static str>,
     name: String,
     child: Option<Child>,
 }
@@ -53,6 +55,7 @@ impl Node {
             host,
             address,
             data: folder.join(format!("node-{index}")),
+            version: None,
             name: format!("rec-{}", index - 1),
             child: None,
         }
@@ -66,6 +69,7 @@ impl Node {
             .args(["--bind", &self.host, "--address", &self.address, "--hostname", &self.name])
             .arg("--data")
             .arg(&self.data)
+            .args(self.version.iter().flat_map(|version| ["--software-version", version]))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

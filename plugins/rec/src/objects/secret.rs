@@ -6,6 +6,8 @@ use serde::Serialize;
 use stepwright_sdk::{Plan, SecretValue, generate, plain, secret_ref};
 
 use super::{Metadata, metadata};
+use crate::credentials;
+use crate::formation::View;
 use crate::managed::Parts;
 use crate::seen::Seen;
 use crate::spec::said;
@@ -37,8 +39,9 @@ pub(crate) fn license_source(seen: &Seen<'_>) -> Result<Option<SecretValue>, Str
 }
 
 /// Copies of what the cluster took of other Secrets, so that a change of those is seen, and survives a restart.
-pub(super) fn in_force(plan: Plan, seen: &Seen<'_>, parts: &Parts<'_>) -> Plan {
-    let copies = parts.in_force(seen);
+pub(super) fn in_force(plan: Plan, seen: &Seen<'_>, view: &View, parts: &Parts<'_>) -> Plan {
+    let mut copies = parts.in_force(seen);
+    copies.extend(credentials::copies(seen, view));
     if copies.is_empty() {
         return plan;
     }
@@ -55,12 +58,16 @@ pub(super) fn desire(plan: Plan, seen: &Seen<'_>) -> Plan {
     } else {
         plain(said(seen.cluster.spec.username.as_ref()).unwrap_or(USERNAME))
     };
+    // A Secret that somebody deleted is made again as it was.
+    let (username, password) = match credentials::known(seen) {
+        Some(known) if !has("password") => known,
+        _ => (username, generate(PASSWORD_LENGTH)),
+    };
     let license = match license_source(seen) {
         Ok(license) => license.unwrap_or_else(|| plain("")),
         Err(_) if has("license") => secret_ref(name, "license"),
         Err(_) => plain(""),
     };
-    let string_data =
-        BTreeMap::from([("username", username), ("password", generate(PASSWORD_LENGTH)), ("license", license)]);
+    let string_data = BTreeMap::from([("username", username), ("password", password), ("license", license)]);
     plan.desire("v1", "Secret", name, &Secret { metadata: metadata(seen), r#type: "Opaque", string_data })
 }

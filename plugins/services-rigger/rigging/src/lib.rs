@@ -1,5 +1,5 @@
-//! Exposes a Redis Enterprise cluster: Services for its API, UI and metrics, Services for each of its databases, and the
-//! labels on pods that those Services select by (reference, 2.4 to 2.6).
+//! Exposes a Redis Enterprise cluster: Services for its API, UI and metrics, Services for each of its databases, the
+//! labels on pods that those Services select by (reference, 2.4 to 2.6), and the way in from outside (2.8).
 //!
 //! Databases made through the REST API are exposed like those of a RedisEnterpriseDatabase. Pods and databases are
 //! somebody else's to make.
@@ -8,6 +8,7 @@ mod cluster;
 pub mod naming;
 mod observed;
 mod pods;
+mod routing;
 mod services;
 
 use std::time::Duration;
@@ -23,8 +24,11 @@ pub struct ServicesRigger;
 impl ServicesRigger {
     /// What the step observes and asks to be allowed.
     pub fn step() -> StepManifest {
-        StepManifest::new("services-rigger")
+        let step = StepManifest::new("services-rigger")
             .primary([
+                "spec.activeActive",
+                "spec.ingressOrRouteSpec",
+                "status.ingressOrRouteMethodStatus",
                 "spec.extraLabels",
                 "spec.services",
                 "spec.servicesRiggerSpec",
@@ -49,7 +53,8 @@ impl ServicesRigger {
             .observe(Observe::new("services", "v1", "Service").all())
             .facts(["bdbs", "nodes-status"])
             .writes("v1", "Service")
-            .writes("v1", "Pod")
+            .writes("v1", "Pod");
+        routing::KINDS.iter().fold(step, |step, (version, kind)| step.writes(version, kind))
     }
 }
 
@@ -84,6 +89,7 @@ impl Plugin for ServicesRigger {
         plan = cluster::services(plan, &seen);
         plan = services::databases(plan, &seen);
         plan = pods::labels(plan, &seen);
+        plan = routing::ways(plan, &seen);
         let unsupported = seen.unsupported();
         Ok(if unsupported.is_empty() { plan } else { plan.note(&Note { unsupported }) })
     }

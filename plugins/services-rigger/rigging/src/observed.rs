@@ -8,12 +8,16 @@ use stepwright_sdk::{Fact, Failure, Observation, Observed};
 
 use crate::Unsupported;
 use crate::naming::ServicesRiggerSpec;
+use crate::routing::{OldRouting, Routing};
 
 pub(crate) type Map = BTreeMap<String, String>;
 
 pub(crate) struct Seen<'a> {
     pub(crate) observed: &'a Observation,
     pub(crate) spec: Spec,
+    pub(crate) routing: Option<Routing>,
+    /// The method of routing that the status tells of.
+    pub(crate) routed_by: Option<String>,
     pub(crate) pods: Vec<Observed<Pod>>,
     /// Services made for this cluster, whichever step did.
     pub(crate) owned: Vec<Observed<Service>>,
@@ -27,6 +31,13 @@ pub(crate) struct Seen<'a> {
 #[serde(default)]
 struct Cluster {
     spec: Spec,
+    status: Status,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Status {
+    ingress_or_route_method_status: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -37,6 +48,8 @@ pub(crate) struct Spec {
     pub(crate) services_rigger_spec: ServicesRiggerSpec,
     pub(crate) ui_annotations: Map,
     pub(crate) ui_service_type: Option<String>,
+    ingress_or_route_spec: Option<Routing>,
+    active_active: Option<OldRouting>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -125,6 +138,8 @@ pub(crate) struct Bdb {
     pub(crate) port: Option<u16>,
     pub(crate) endpoints: Option<Vec<Endpoint>>,
     pub(crate) tags: Option<Vec<Tag>>,
+    /// It is Active-Active.
+    pub(crate) crdt: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -172,10 +187,13 @@ pub(crate) struct NodeStatus {
 
 impl<'a> Seen<'a> {
     pub(crate) fn read(observed: &'a Observation) -> Result<Self, Failure> {
-        let cluster: Cluster = observed.primary()?;
+        let mut cluster: Cluster = observed.primary()?;
+        let old = cluster.spec.active_active.take().map(Routing::from);
         let services: Vec<Observed<Anything>> = observed.set("services")?;
         Ok(Self {
             observed,
+            routing: cluster.spec.ingress_or_route_spec.take().or(old),
+            routed_by: cluster.status.ingress_or_route_method_status,
             spec: cluster.spec,
             pods: observed.set("pods")?,
             owned: observed.set("owned")?,
