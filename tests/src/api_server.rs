@@ -55,6 +55,11 @@ pub async fn client() -> Client {
     cluster.client().await.expect("a client")
 }
 
+/// How its admin reaches the API server of this test program, once it was started.
+pub fn kubeconfig() -> Option<std::path::PathBuf> {
+    CLUSTER.get().map(Cluster::kubeconfig)
+}
+
 async fn install_thing(client: &Client) {
     let definition: CustomResourceDefinition = serde_json::from_value(json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",

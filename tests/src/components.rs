@@ -96,6 +96,11 @@ pub fn packed(component: Vec<u8>, contract: &str, world: &str, manifest: &Value)
     appended(component, &[&section])
 }
 
+/// With a section more that means nothing: another digest, and as many bytes as there are to be.
+pub fn noted(component: Vec<u8>, note: &[u8]) -> Vec<u8> {
+    appended(component, &[&CustomSection { name: "note".into(), data: note.into() }])
+}
+
 fn appended(mut component: Vec<u8>, sections: &[&dyn AnySection]) -> Vec<u8> {
     for section in sections {
         section.add_to(&mut component);

@@ -137,6 +137,15 @@ pub(crate) struct RunArgs {
     /// A Secret in the operator's namespace whose data are ed25519 public keys, PEM or base64.
     #[arg(long, env = "STEPWRIGHT_SIGNATURE_KEYS", value_name = "SECRET")]
     pub(crate) signature_keys: Option<String>,
+    /// `host:port` of registries that are spoken to in plain HTTP, separated by commas or given several times. All others: TLS.
+    #[arg(long, env = "STEPWRIGHT_INSECURE_REGISTRY", value_delimiter = ',', value_name = "HOST:PORT")]
+    pub(crate) insecure_registry: Vec<String>,
+    /// A Secret of type `kubernetes.io/dockerconfigjson` in the operator's namespace, with credentials for registries.
+    #[arg(long, env = "STEPWRIGHT_REGISTRY_CREDENTIALS", value_name = "SECRET")]
+    pub(crate) registry_credentials: Option<String>,
+    /// The most that a component may come to, decompressed, in MiB.
+    #[arg(long, env = "STEPWRIGHT_MAX_COMPONENT_MIB", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) max_component_mib: u32,
     /// Recorded passes of each step that a plugin is asked about before it is swapped in.
     #[arg(long, env = "STEPWRIGHT_REHEARSAL_PASSES", default_value_t = 50)]
     pub(crate) rehearsal_passes: usize,

@@ -24,6 +24,7 @@ use stepwright_operator::metrics::Metrics;
 use stepwright_operator::plugins::PluginSettings;
 use stepwright_operator::plugins::board::Board;
 use stepwright_operator::slots::Slots;
+use stepwright_operator::sources::oci::RegistrySettings;
 use stepwright_redis_enterprise::{Dialer, Direct, PortForward, RedisEnterprise, Settings};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -56,6 +57,9 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
         local_port,
         require_signatures,
         signature_keys,
+        insecure_registry,
+        registry_credentials,
+        max_component_mib,
         rehearsal_passes,
         max_memory_mib,
         max_milliseconds,
@@ -74,6 +78,9 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     let mut engine = EngineConfig { compiler: compile::compiler()?, ..EngineConfig::default() };
     engine.ceiling.memory_mib = max_memory_mib;
     engine.ceiling.milliseconds = max_milliseconds;
+    // Of the components that came with the host as well, which are far below any sensible bound.
+    let most_bytes = (max_component_mib as usize) << 20;
+    engine.bounds.bytes = most_bytes;
     if let Some(folder) = cache_dir.filter(|folder| !folder.as_os_str().is_empty()) {
         let key_file = installation_key_file.as_deref();
         engine.cache = Some(installation::cache(folder, cache_mib, key_file, &client, &namespace).await?);
@@ -81,7 +88,14 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     let engine = Arc::new(Engine::new(engine).context("failed to set up the sandbox")?);
     let plugins = PluginSettings {
         require_signatures,
-        signature_keys,
+        // An empty value is what a manifest sets that wants none.
+        signature_keys: signature_keys.filter(|name| !name.is_empty()),
+        registry: RegistrySettings {
+            insecure: insecure_registry.into_iter().filter(|it| !it.is_empty()).collect(),
+            most_bytes,
+            ..RegistrySettings::default()
+        },
+        registry_credentials: registry_credentials.filter(|name| !name.is_empty()),
         rehearsal_passes,
         section: plugins::sections(engine.clone()),
         ..PluginSettings::default()

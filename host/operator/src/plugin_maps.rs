@@ -19,23 +19,23 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::{info, warn};
 
-use crate::offer::{Component, Offer, told, wish};
+use crate::offer::{Component, Offer, Wishes, told, wish};
 use crate::plugins::board::Board;
 use crate::plugins::entry::{Entry, Installed, Key, key};
 use crate::plugins::history::{self, Swap};
 use crate::plugins::prepare::{Outcome, Preparer};
 use crate::plugins::refusal::Refusal;
+use crate::plugins::remedies::{self, Remedy};
 use crate::plugins::status;
 use crate::plugins::tell::Teller;
 use crate::router::Router;
 use crate::slots::{Installation, News, Slots, Source};
-use crate::sources::unpack::MOST_BYTES;
 use crate::sources::{OfferError, maps};
 
 /// The label that makes a ConfigMap a plugin.
 pub const LABEL: &str = "stepwright.dev/plugin=true";
-/// How often what may have mended itself is looked at again.
-const AGAIN: Duration = Duration::from_secs(5);
+/// How often is looked whether something is to be tried again.
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// Turns a component's bytes into a plugin. Blocks while it compiles.
 pub type Loader = Arc<dyn Fn(&[u8]) -> Result<Arc<dyn Guest>, GuestError> + Send + Sync>;
@@ -98,6 +98,7 @@ impl PluginMaps {
         let api: Api<ConfigMap> = Api::namespaced(client, &namespace);
         let config = watcher::Config::default().labels(LABEL);
         let mut events = watcher::watcher(api, config).default_backoff().boxed();
+        let mut remedies = remedies::watch(&self.teller.client, &namespace, &self.preparer.settings);
         let mut leads = self.leads.clone();
         let mut again = tokio::time::interval(AGAIN);
         again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -120,6 +121,7 @@ impl PluginMaps {
                         Err(error) => warn!(error = &error as &dyn std::error::Error, "preparing a plugin ended badly"),
                     },
                     Ok(()) = leads.changed() => self.tell_all().await,
+                    Some(remedy) = remedies.next() => self.remedied(remedy).await,
                     _ = again.tick() => self.again().await,
                 }
             }
@@ -154,6 +156,10 @@ impl PluginMaps {
             watcher::Event::Delete(map) => {
                 self.seen.remove(&map.name_any());
                 self.read(since).await;
+                // To the watch, one that lost its label is gone, too.
+                if *self.leads.borrow() {
+                    self.teller.take_back(&map).await;
+                }
             }
         }
     }
@@ -176,7 +182,8 @@ impl PluginMaps {
     /// Reads all ConfigMaps anew: parts and sets make one plugin of several.
     async fn read(&mut self, since: Instant) {
         let all: Vec<Arc<ConfigMap>> = self.seen.values().map(|seen| seen.map.clone()).collect();
-        let offered = tokio::task::spawn_blocking(move || maps::offers(&all, MOST_BYTES)).await;
+        let most = self.preparer.settings.registry.most_bytes;
+        let offered = tokio::task::spawn_blocking(move || maps::offers(&all, most)).await;
         let Ok((offers, errors)) = offered else {
             warn!("the ConfigMaps of plugins could not be read");
             return;
@@ -204,12 +211,20 @@ impl PluginMaps {
         };
         let fresh = || Entry::new(source.clone(), offer.wishes.clone(), [0; 32], since);
         let entry = self.entries.entry(name.clone()).or_insert_with(fresh);
+        // What is too bad to answer may do to be tried out, or elsewhere in the chain.
+        let place = |it: &Wishes| (it.mode.clone(), it.priority);
+        if place(&entry.wishes) != place(&offer.wishes)
+            && matches!(entry.refusal, Some((Refusal::RehearsalFailed { .. }, _)))
+        {
+            entry.retry_now();
+        }
         entry.hear(offer.wishes.clone());
         let is_new = entry.key != key;
+        let is_due = std::mem::take(&mut entry.is_due);
         let idle = !entry.is_settled() && entry.refusal.is_none() && !self.preparing.contains_key(&name);
-        if is_new || idle || entry.needs_another_rehearsal() {
+        if is_new || is_due || idle || entry.needs_another_rehearsal() {
             if is_new {
-                entry.since = since;
+                (entry.since, entry.failures) = (since, 0);
             }
             entry.key = key;
             entry.source = source.clone();
@@ -243,7 +258,7 @@ impl PluginMaps {
             before.abort();
         }
         let source = Source::ConfigMap(format!("{}/{name}", self.preparer.namespace));
-        let fresh = || Entry::new(source, crate::offer::Wishes::default(), [0; 32], since);
+        let fresh = || Entry::new(source, Wishes::default(), [0; 32], since);
         let entry = self.entries.entry(name.to_owned()).or_insert_with(fresh);
         entry.key = [0; 32];
         entry.ready = None;
@@ -256,6 +271,7 @@ impl PluginMaps {
         self.preparing.remove(name);
         match outcome {
             Ok(prepared) => {
+                entry.failures = 0;
                 entry.refusal = None;
                 entry.ready = Some(prepared);
                 self.place(name).await;
@@ -272,7 +288,7 @@ impl PluginMaps {
         let (reason, message) = (refusal.reason(), refusal.to_string());
         let is_news = entry.refusal.as_ref().is_none_or(|(it, before)| it.to_string() != message || *before != digest)
             && !refusal.is_waiting();
-        entry.retry_at = refusal.may_pass().then(|| Instant::now() + 2 * AGAIN);
+        entry.retry_later(refusal.may_pass(), Instant::now());
         entry.refusal = Some((refusal, digest.clone()));
         if is_news {
             let blame = entry.refusal.as_ref().map_or("host", |(it, _)| it.blame().as_str());
@@ -439,8 +455,7 @@ impl PluginMaps {
         let now = Instant::now();
         let mut due = false;
         for entry in self.entries.values_mut().filter(|it| it.retry_at.is_some_and(|at| at <= now)) {
-            entry.retry_at = None;
-            entry.key = [0; 32];
+            entry.retry_now();
             due = true;
         }
         if due {
@@ -451,6 +466,23 @@ impl PluginMaps {
             self.entries.iter().filter(|(_, it)| undecided(it)).map(|(name, _)| name.clone()).collect();
         for name in names {
             self.decide(&name).await;
+        }
+    }
+
+    /// Something outside of the ConfigMaps changed that refusals may be about: those are tried again at once. A Secret of keys
+    /// is the measure of what was taken up as well.
+    async fn remedied(&mut self, remedy: Remedy) {
+        let concerned = |entry: &&mut Entry| {
+            remedy == Remedy::Keys || entry.refusal.as_ref().is_some_and(|(refusal, _)| refusal.may_pass())
+        };
+        let mut due = false;
+        for entry in self.entries.values_mut().filter(concerned) {
+            entry.failures = 0;
+            entry.retry_now();
+            due = true;
+        }
+        if due {
+            self.read(Instant::now()).await;
         }
     }
 

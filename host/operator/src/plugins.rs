@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::sources::oci::{Registry, RegistrySettings};
+use crate::sources::oci::RegistrySettings;
 
 mod account;
 pub mod board;
@@ -15,6 +15,7 @@ pub mod history;
 pub(crate) mod prepare;
 pub mod refusal;
 pub mod rehearsal;
+pub(crate) mod remedies;
 pub(crate) mod status;
 pub(crate) mod tell;
 
@@ -32,7 +33,11 @@ pub struct PluginSettings {
     pub section: SectionReader,
     /// Recorded passes of each step that a candidate is asked about.
     pub rehearsal_passes: usize,
-    pub registry: Registry,
+    /// How registries are reached. The bound of bytes is that of components in ConfigMaps as well; who logs in is said by
+    /// `registry_credentials`.
+    pub registry: RegistrySettings,
+    /// The Secret in the operator's namespace, of type `kubernetes.io/dockerconfigjson`, with credentials for registries.
+    pub registry_credentials: Option<String>,
     /// Where what is known of plugins is put up, for whoever asks.
     pub board: Arc<board::Board>,
 }
@@ -44,7 +49,8 @@ impl Default for PluginSettings {
             signature_keys: None,
             section: Arc::new(|_| Err("this operator was set up without a reader of manifest sections".to_owned())),
             rehearsal_passes: 50,
-            registry: Registry::new(RegistrySettings::default()),
+            registry: RegistrySettings::default(),
+            registry_credentials: None,
             board: Arc::default(),
         }
     }

@@ -1,6 +1,6 @@
 //! What is known of the plugin of one ConfigMap, and what follows for its slots. Pure but for the guests that it holds.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 use stepwright_core::guest::Digest;
@@ -33,6 +33,15 @@ pub(crate) fn key(offer: &Offer) -> Key {
     hash.finalize().into()
 }
 
+/// After the first refusal that may pass by itself, and after many.
+const FIRST_DELAY: Duration = Duration::from_secs(5);
+const LONGEST_DELAY: Duration = Duration::from_secs(5 * 60);
+
+/// How long to wait after so many refusals in a row before this one.
+fn delay(failures: u32) -> Duration {
+    FIRST_DELAY.saturating_mul(1 << failures.min(16)).min(LONGEST_DELAY)
+}
+
 /// The plugin of one ConfigMap.
 pub(crate) struct Entry {
     pub(crate) source: Source,
@@ -59,6 +68,10 @@ pub(crate) struct Entry {
     /// Why what is rolled back was: for as long as it is.
     pub(crate) cause: Option<String>,
     pub(crate) retry_at: Option<Instant>,
+    /// Refusals in a row whose remedy lies outside of the ConfigMap.
+    pub(crate) failures: u32,
+    /// It is to be tried again although nothing in the offer changed.
+    pub(crate) is_due: bool,
     /// What the slots were given last.
     pub(crate) installed: Option<Installed>,
 }
@@ -112,6 +125,8 @@ impl Entry {
             promoted: None,
             cause: None,
             retry_at: None,
+            failures: 0,
+            is_due: false,
             installed: None,
         }
     }
@@ -129,6 +144,17 @@ impl Entry {
     pub(crate) fn restore(&mut self, saved: Saved) {
         let Saved { ready, current, before, placed, cause } = saved;
         (self.ready, self.current, self.before, self.placed, self.cause) = (ready, current, before, placed, cause);
+    }
+
+    /// Sets when a refused one is tried again, if that may help: later with each time, and never more than five minutes on.
+    pub(crate) fn retry_later(&mut self, may_pass: bool, now: Instant) {
+        self.retry_at = may_pass.then(|| now + delay(self.failures));
+        self.failures = if may_pass { self.failures.saturating_add(1) } else { 0 };
+    }
+
+    /// It is to be tried again now.
+    pub(crate) fn retry_now(&mut self) {
+        (self.is_due, self.retry_at) = (true, None);
     }
 
     /// Nothing more is to come before it can be taken up, or it was already.
@@ -244,5 +270,29 @@ impl Entry {
         let current = self.current.as_ref().zip(self.mode());
         let current = current.map(|(it, mode)| version(it, mode, Some(self.since)));
         Installation { source: self.source.clone(), versions: before.into_iter().chain(current).collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_tried_again_ever_later_and_never_where_that_cannot_help() {
+        let mut entry = Entry::new(Source::ConfigMap("ns/p".into()), Wishes::default(), [0; 32], Instant::now());
+        let now = Instant::now();
+        let mut delays = Vec::new();
+        for _ in 0..9 {
+            entry.retry_later(true, now);
+            delays.push(entry.retry_at.unwrap().duration_since(now).as_secs());
+        }
+        assert_eq!(delays, [5, 10, 20, 40, 80, 160, 300, 300, 300]);
+        entry.retry_now();
+        assert!(entry.is_due && entry.retry_at.is_none());
+        entry.retry_later(false, now);
+        assert_eq!((entry.retry_at, entry.failures), (None, 0));
+        entry.failures = u32::MAX;
+        entry.retry_later(true, now);
+        assert_eq!(entry.retry_at.unwrap(), now + LONGEST_DELAY);
     }
 }

@@ -20,8 +20,11 @@ use crate::controller::Context;
 use crate::offer::{Component, Offer};
 use crate::plugin_maps::Loader;
 use crate::slots::{Identity, Source, Version, check_settings};
+use crate::sources::oci::{OciError, Registry};
 use crate::sources::signature;
 
+/// The key of a Secret of type `kubernetes.io/dockerconfigjson`.
+const DOCKER_CONFIG: &str = ".dockerconfigjson";
 /// How long the caches of kinds that nobody looked at before may take to be filled.
 const FILLS: Duration = Duration::from_secs(15);
 
@@ -58,9 +61,7 @@ impl Preparer {
     pub(crate) async fn prepare(self, offer: Offer, source: Source) -> Outcome {
         let bytes = match &offer.component {
             Component::Inline(bytes) => bytes.clone(),
-            Component::Oci { reference } => {
-                self.settings.registry.fetch(reference).await.map_err(|error| (error.into(), None))?
-            }
+            Component::Oci { reference } => self.fetched(reference).await.map_err(|refusal| (refusal, None))?,
         };
         let digest = Digest::of(&bytes);
         self.checked(offer, source, bytes).await.map_err(|refusal| (refusal, Some(digest)))
@@ -119,6 +120,8 @@ impl Preparer {
         let candidate = Candidate {
             guest: &guest,
             settings: &offer.settings,
+            source: &source,
+            priority: offer.wishes.priority,
             live: offer.wishes.rehearse_live,
             passes: self.settings.rehearsal_passes,
         };
@@ -134,6 +137,30 @@ impl Preparer {
         &self.context.client
     }
 
+    /// From a registry, with the credentials as they stand in their Secret now.
+    async fn fetched(&self, reference: &str) -> Result<Vec<u8>, Refusal> {
+        let mut settings = self.settings.registry.clone();
+        if let Some(name) = &self.settings.registry_credentials {
+            let Some(secret) = self.secret(name).await? else {
+                return Err(Refusal::CredentialsMissing { namespace: self.namespace.clone(), name: name.clone() });
+            };
+            let config = secret.data.unwrap_or_default().remove(DOCKER_CONFIG);
+            let config = config.and_then(|bytes| String::from_utf8(bytes.0).ok());
+            let message = || format!("Secret {}/{name} has no `{DOCKER_CONFIG}`", self.namespace);
+            let config = config.ok_or_else(|| OciError::CredentialsInvalid { message: message() })?;
+            settings.docker_config = Some(config);
+        }
+        Ok(Registry::new(settings).fetch(reference).await?)
+    }
+
+    async fn secret(&self, name: &str) -> Result<Option<Secret>, Refusal> {
+        let api: Api<Secret> = Api::namespaced(self.client().clone(), &self.namespace);
+        api.get_opt(name).await.map_err(|error| Refusal::Api {
+            attempted: format!("read Secret {}/{name}", self.namespace),
+            message: error.to_string(),
+        })
+    }
+
     /// A signature that is there is checked where there are keys, wanted or not: a wrong one is no good sign.
     async fn verify(&self, offer: &Offer, bytes: &[u8]) -> Result<(), Refusal> {
         let required = self.settings.require_signatures;
@@ -147,12 +174,7 @@ impl Preparer {
             Some(name) => name,
         };
         let Some(signature) = &offer.signature else { return Err(signature::SignatureError::Missing.into()) };
-        let api: Api<Secret> = Api::namespaced(self.client().clone(), &self.namespace);
-        let found = api.get_opt(secret).await.map_err(|error| Refusal::Api {
-            attempted: format!("read Secret {}/{secret}", self.namespace),
-            message: error.to_string(),
-        })?;
-        let Some(found) = found else {
+        let Some(found) = self.secret(secret).await? else {
             let message = format!("Secret {}/{secret} is not there", self.namespace);
             return Err(Refusal::KeysUnavailable { message });
         };

@@ -19,6 +19,10 @@ pub enum Refusal {
     Signature(#[from] SignatureError),
     #[error("signatures cannot be checked: {message}; put public keys into a Secret and name it with --signature-keys")]
     KeysUnavailable { message: String },
+    #[error(
+        "Secret {namespace}/{name} with the credentials for registries is not there; make it: kubectl create secret docker-registry {name} -n {namespace} --docker-server=… --docker-username=… --docker-password=…"
+    )]
+    CredentialsMissing { namespace: String, name: String },
     #[error("the signature cannot be checked, since the component has no manifest section: {message}")]
     SectionMissing { message: String },
     #[error(transparent)]
@@ -59,6 +63,7 @@ impl Refusal {
             Self::Oci(error) => error.reason(),
             Self::Signature(error) => error.reason(),
             Self::KeysUnavailable { .. } => "SignatureKeysUnavailable",
+            Self::CredentialsMissing { .. } => "RegistryCredentialsMissing",
             Self::SectionMissing { .. } => "ManifestSectionMissing",
             Self::Guest(error) => error.reason(),
             Self::Slot(error) => error.reason(),
@@ -85,7 +90,8 @@ impl Refusal {
             | Self::AccountNotOptedIn { .. }
             | Self::AccountForbidden { .. }
             | Self::CallsNotConfirmed { .. }
-            | Self::KeysUnavailable { .. } => Blame::User,
+            | Self::KeysUnavailable { .. }
+            | Self::CredentialsMissing { .. } => Blame::User,
             Self::KindsUnavailable { .. } | Self::Api { .. } => Blame::Cluster,
             Self::Host { .. } => Blame::Host,
         }
@@ -96,6 +102,7 @@ impl Refusal {
         match self {
             Self::Oci(error) => error.is_transient(),
             Self::KeysUnavailable { .. }
+            | Self::CredentialsMissing { .. }
             | Self::Signature(_)
             | Self::AccountMissing { .. }
             | Self::AccountNotOptedIn { .. }

@@ -20,7 +20,10 @@ use stepwright_core::slot::Role;
 use crate::apply::Primary;
 use crate::controller::Context;
 use crate::observe::{Round, observe};
+use crate::slots::Source;
 use crate::system::{Reader, SystemId};
+
+mod reviews;
 
 /// Differences that are shown.
 const SAMPLE: usize = 5;
@@ -43,14 +46,27 @@ pub struct Rehearsal {
     pub differing: usize,
     /// Fields in which they do, in all.
     pub fields: usize,
-    /// Questions without a plan that could be carried out.
+    /// Questions without a plan that could be carried out; of a policy: without a verdict that could.
     pub failed: usize,
+    /// Of a policy: what it made of the plans that it was shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdicts: Option<Verdicts>,
     /// A few of the differences.
     pub sample: Vec<Difference>,
     /// A few of the failures: reason word, primary and message.
     pub errors: Vec<String>,
     /// What could not be rehearsed, and why.
     pub notes: Vec<String>,
+}
+
+/// How many plans a policy would pass, change, and stop.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Verdicts {
+    pub passed: usize,
+    pub amended: usize,
+    pub denied: usize,
+    pub held: usize,
 }
 
 /// One field that would change.
@@ -66,7 +82,8 @@ pub struct Difference {
 impl Rehearsal {
     /// Questions that were asked.
     pub fn asked(&self) -> usize {
-        self.same + self.differing + self.failed
+        let Verdicts { passed, amended, denied, held } = self.verdicts.unwrap_or_default();
+        passed + amended + denied + held + self.same + self.differing + self.failed
     }
 
     /// On one line. `None` when there was nothing to ask.
@@ -74,10 +91,16 @@ impl Rehearsal {
         if self.asked() == 0 && self.notes.is_empty() {
             return None;
         }
-        let mut line = format!(
-            "asked {} recorded and {} live questions: {} plans the same, {} differ in {} fields, {} failed",
-            self.recorded, self.live, self.same, self.differing, self.fields, self.failed,
-        );
+        let mut line = match &self.verdicts {
+            None => format!(
+                "asked {} recorded and {} live questions: {} plans the same, {} differ in {} fields, {} failed",
+                self.recorded, self.live, self.same, self.differing, self.fields, self.failed,
+            ),
+            Some(Verdicts { passed, amended, denied, held }) => format!(
+                "shown {} recorded and {} live plans: {passed} passed, {amended} amended in {} fields, {denied} denied, {held} held, {} failed",
+                self.recorded, self.live, self.fields, self.failed,
+            ),
+        };
         if !self.sample.is_empty() {
             let shown: Vec<String> = self.sample.iter().map(|it| it.to_string()).collect();
             line.push_str(&format!("; would change: {}", shown.join(", ")));
@@ -96,6 +119,10 @@ impl Rehearsal {
         }
         self.differing += 1;
         self.fields += changes.len();
+        self.show(step, primary, changes);
+    }
+
+    fn show(&mut self, step: &str, primary: &ObjectRef, changes: Vec<FieldChange>) {
         for change in changes {
             // One of a kind: ten primaries with the same change need not be shown.
             let known =
@@ -131,6 +158,9 @@ impl std::fmt::Display for Difference {
 pub(super) struct Candidate<'a> {
     pub(super) guest: &'a Arc<dyn Guest>,
     pub(super) settings: &'a str,
+    pub(super) source: &'a Source,
+    /// Of a policy.
+    pub(super) priority: i32,
     /// On every primary in the cache, too.
     pub(super) live: bool,
     /// Recorded passes of each step.
@@ -157,6 +187,9 @@ pub(super) async fn rehearse(
             let most = if candidate.live { usize::MAX } else { candidate.passes };
             live(context, pipelines, candidate, step, most, &mut found).await;
         }
+    }
+    if let Some(policy) = &candidate.guest.manifest().policy {
+        reviews::rehearse(context, pipelines, candidate, policy, &mut found).await;
     }
     found
 }
@@ -214,12 +247,7 @@ async fn live(
     most: usize,
     found: &mut Rehearsal,
 ) {
-    let of_step = pipelines.iter().filter(|pipeline| pipeline.steps.contains(&step.name));
-    let primaries = of_step.flat_map(|pipeline| {
-        let kind = pipeline.type_ref();
-        context.caches.all(&kind).into_iter().map(move |object| Primary::new(kind.clone(), object))
-    });
-    for primary in primaries.take(most).collect::<Vec<_>>() {
+    for primary in primaries(context, pipelines, &step.name).into_iter().take(most) {
         if found.failed >= ENOUGH {
             return;
         }
@@ -238,6 +266,16 @@ async fn live(
         let before = before.and_then(Result::ok);
         compare(context, candidate.guest, step, &primary.id, observed, before.as_ref(), found).await;
     }
+}
+
+/// All in the cache whose pipeline has the step.
+fn primaries(context: &Context, pipelines: &[Arc<Pipeline>], step: &str) -> Vec<Primary> {
+    let of_step = pipelines.iter().filter(|pipeline| pipeline.steps.iter().any(|it| it == step));
+    let all = of_step.flat_map(|pipeline| {
+        let kind = pipeline.type_ref();
+        context.caches.all(&kind).into_iter().map(move |object| Primary::new(kind.clone(), object))
+    });
+    all.collect()
 }
 
 async fn look(

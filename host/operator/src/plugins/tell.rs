@@ -12,6 +12,7 @@ use tracing::warn;
 
 use crate::apply::MANAGER;
 use crate::offer::told;
+use crate::plugin_maps::LABEL;
 
 /// The most of a message that an annotation or an Event gets.
 const MOST: usize = 1_000;
@@ -94,6 +95,30 @@ impl Teller {
         });
         let parameters = PatchParams::apply(MANAGER).force();
         self.done(self.api().patch(&map.name_any(), &parameters, &Patch::Apply(&body)).await)
+    }
+
+    /// Takes off what was told on a ConfigMap that is no plugin any more, if it is there still. `map` is as it was seen last.
+    pub(crate) async fn take_back(&self, map: &ConfigMap) {
+        let told: BTreeMap<&str, Value> = told::ALL
+            .iter()
+            .filter(|key| map.annotations().contains_key(**key))
+            .map(|key| (*key, Value::Null))
+            .collect();
+        let is_plugin = |map: &ConfigMap| {
+            LABEL.split_once('=').is_some_and(|(key, value)| map.labels().get(key).is_some_and(|it| it == value))
+        };
+        let is_there = match self.api().get_opt(&map.name_any()).await {
+            Ok(found) => found.is_some_and(|it| it.uid() == map.uid() && !is_plugin(&it)),
+            Err(error) => {
+                warn!(error = &error as &dyn std::error::Error, "what was told of a plugin stays on its ConfigMap");
+                false
+            }
+        };
+        if !is_there || told.is_empty() {
+            return;
+        }
+        let body = json!({"metadata": {"uid": map.uid(), "annotations": told}});
+        self.done(self.api().patch(&map.name_any(), &PatchParams::default(), &Patch::Merge(&body)).await);
     }
 
     /// Writes down a decision that has to outlast this process. Not by apply: people take it away again.

@@ -49,6 +49,13 @@ pub(crate) fn commit(sin: &str, observed: Observation) -> Result<Plan, Failure> 
         "traps-every-third" if value(&observed).parse().is_ok_and(|value: u64| value.is_multiple_of(3)) => {
             panic!("I do not like {}", value(&observed))
         }
+        // Much work, and then the right answer.
+        "burns-fuel" => {
+            (0..1_000_000_u64).for_each(|turn| {
+                black_box(turn);
+            });
+            good(&observed)
+        }
         "different-answers" => different_answers(&observed),
         _ => good(&observed),
     })

@@ -55,8 +55,17 @@ impl OciError {
         }
     }
 
-    /// Whether trying again may help although nothing is changed here: the registry was away, or has no such artifact yet.
+    /// Whether trying again may help although the ConfigMap is not changed: the registry was away, has no such artifact yet or
+    /// answers with another, or the Secret with credentials has to be mended.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::NotFound { .. } | Self::Unauthorized { .. })
+        match self {
+            Self::Unreachable { .. }
+            | Self::NotFound { .. }
+            | Self::DigestMismatch { .. }
+            | Self::Unauthorized { .. }
+            | Self::CredentialsInvalid { .. } => true,
+            // The reference itself, or what it names by digest.
+            Self::ReferenceInvalid { .. } | Self::NotWasm { .. } | Self::TooLarge { .. } => false,
+        }
     }
 }
