@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use stepwright_sdk::{Call, Event, Failure, Observed, Plan, Progress, Wait};
+use stepwright_sdk::{Call, Event, Failure, Observed, Plan, Progress, Reply, Wait};
 
+use crate::given::{Given, held_back, sasl_missing};
 use crate::refusal::{Outcome, outcome};
 use crate::rules;
 use crate::secret::DatabaseSecret;
@@ -13,6 +14,7 @@ use crate::spec::Cluster;
 use crate::status::{FAILED, RUNNING, Status};
 use crate::unsupported::{self, Note};
 use crate::wanted::{Change, PASSWORD, creation};
+use crate::{asked, hidden, version};
 
 /// Again after something that will be over soon.
 const SOON: u64 = 1;
@@ -21,26 +23,31 @@ const AFTER_SILENCE: u64 = 2;
 /// Again after a refusal: what would help is a change, which is noticed sooner.
 const AFTER_REFUSAL: u64 = 30;
 
+/// How ids of calls begin.
+const UPDATE: &str = "update";
+const UPGRADE: &str = "upgrade";
+const ALERT: &str = "alerts";
+
 /// What is decided before it is written down as a plan.
 struct Decision {
     progress: Progress,
     status: Status,
-    call: Option<Call>,
+    calls: Vec<Call>,
     events: Vec<Event>,
 }
 
 impl Decision {
     fn done(status: Status) -> Self {
-        Self { progress: Progress::Done, status, call: None, events: Vec::new() }
+        Self { progress: Progress::Done, status, calls: Vec::new(), events: Vec::new() }
     }
 
     fn waiting(status: Status, reason: impl Into<String>, seconds: impl Into<Option<u64>>) -> Self {
         let wait = Wait { reason: reason.into(), again_in: seconds.into().map(Duration::from_secs) };
-        Self { progress: Progress::Waiting(wait), status, call: None, events: Vec::new() }
+        Self { progress: Progress::Waiting(wait), status, calls: Vec::new(), events: Vec::new() }
     }
 
     fn call(mut self, call: Call) -> Self {
-        self.call = Some(call);
+        self.calls.push(call);
         self
     }
 
@@ -61,12 +68,12 @@ pub(crate) fn plan(seen: &Seen<'_>) -> Result<Plan, Failure> {
     };
     Failure::unless_empty(rules::of_spec(seen, cluster))?;
     if let Some(bdbs) = seen.bdbs.known() {
-        Failure::unless_empty(rules::of_cluster(seen, bdbs))?;
+        Failure::unless_empty(rules::of_cluster(seen, cluster, bdbs))?;
     }
     let own = seen.bdbs.known().and_then(|bdbs| seen.own(bdbs));
     let mut decision = decide(seen, cluster, secret.as_ref(), own)?;
     // Transitions are told when the status that ends them is written, which a plan with a call does not do.
-    if decision.call.is_none() {
+    if decision.calls.is_empty() {
         let news = news(seen, secret.as_ref(), own, &decision.status);
         decision.events.splice(0..0, news);
     }
@@ -84,33 +91,39 @@ fn decide(
         (None, Some(_)) => Status::absent(seen),
         (None, None) => Status::waiting(seen),
     };
-    if let Some(why) = secret.and_then(DatabaseSecret::not_ready) {
+    if let Some(why) = secret.and_then(DatabaseSecret::not_ready).or_else(|| sasl_missing(seen)) {
         return Ok(Decision::waiting(status(), why, None));
     }
     let (name, state) = (&cluster.id.name, cluster.status.state.as_str());
     if state != "Running" {
         let state = if state.is_empty() { "not started" } else { state };
-        return Ok(Decision::waiting(status(), format!("cluster `{name}` is {state}, not Running"), None));
+        let frozen = if state == "Upgrade" { ": its databases are frozen until the upgrade is done" } else { "" };
+        return Ok(Decision::waiting(status(), format!("cluster `{name}` is {state}, not Running{frozen}"), None));
     }
     let Some(bdbs) = seen.bdbs.known() else {
         let why = seen.bdbs.unknown().unwrap_or_default();
         return Ok(Decision::waiting(status(), format!("the databases of cluster `{name}` are not known: {why}"), 5));
     };
     match own {
-        None => create(seen, secret, bdbs),
-        Some(bdb) => keep(seen, secret, bdbs, bdb),
+        None => create(seen, cluster, secret, bdbs),
+        Some(bdb) => keep(seen, cluster, secret, bdbs, bdb),
     }
 }
 
 /// The cluster has no such database.
-fn create(seen: &Seen<'_>, secret: Option<&DatabaseSecret<'_>>, bdbs: &[Bdb]) -> Result<Decision, Failure> {
+fn create(
+    seen: &Seen<'_>,
+    cluster: &Cluster,
+    secret: Option<&DatabaseSecret<'_>>,
+    bdbs: &[Bdb],
+) -> Result<Decision, Failure> {
     let status = Status::absent(seen);
     let name = seen.observed.name();
     let Some((reply, _)) = seen.reply("create") else {
         if let Some(held) = license_holds(seen, bdbs, &status)? {
             return Ok(held);
         }
-        let call = Call::post("create", "/v1/bdbs").body(&creation(seen, secret));
+        let call = Call::post("create", "/v1/bdbs").body(&creation(seen, cluster, secret));
         return Ok(Decision::waiting(status, format!("making database `{name}`"), SOON).call(call));
     };
     Ok(match outcome(reply) {
@@ -138,16 +151,67 @@ fn create(seen: &Seen<'_>, secret: Option<&DatabaseSecret<'_>>, bdbs: &[Bdb]) ->
     })
 }
 
+/// What is to be sent to a database that is there.
+struct Step {
+    /// What changes, in the product's names.
+    names: Vec<String>,
+    /// It is more than a password.
+    has_settings: bool,
+    call: Call,
+}
+
+/// The first that has to be sent: settings, then an upgrade, then alerts.
+fn next(seen: &Seen<'_>, cluster: &Cluster, secret: Option<&DatabaseSecret<'_>>, bdb: &Bdb) -> Option<Step> {
+    let path = format!("/v1/bdbs/{}", bdb.uid);
+    let step = |kind: &str, names: Vec<String>, call: fn(String, String) -> Call, path: String| {
+        let id = format!("{kind}:{}", names.join(","));
+        Step { names, has_settings: true, call: call(id, path) }
+    };
+    if let Some(change) = Change::of(seen, secret, bdb) {
+        let names = change.names().into_iter().map(str::to_owned).collect();
+        let mut step = step(UPDATE, names, Call::put, path);
+        step.has_settings = change.has_settings();
+        step.call = step.call.body(&change);
+        return Some(step);
+    }
+    if let Some(upgrade) = version::upgrade(seen, cluster, bdb) {
+        let mut step = step(UPGRADE, vec!["redis_version".to_owned()], Call::post, format!("{path}/upgrade"));
+        step.call = step.call.body(&upgrade);
+        return Some(step);
+    }
+    let alerts = asked::alerts(seen);
+    if alerts.is_empty() {
+        return None;
+    }
+    let names = alerts.keys().cloned().collect();
+    let mut step = step(ALERT, names, Call::post, format!("/v1/bdbs/alerts/{}", bdb.uid));
+    step.call = step.call.body(&alerts);
+    Some(step)
+}
+
+/// The reply to what was sent in the round before.
+fn reply_of<'a>(seen: &Seen<'a>) -> Option<(&'a Reply, &'static str)> {
+    [UPDATE, UPGRADE, ALERT]
+        .into_iter()
+        .find_map(|kind| seen.reply(kind).filter(|(_, rest)| rest.starts_with(':')).map(|(reply, _)| (reply, kind)))
+}
+
 /// The database is there.
-fn keep(seen: &Seen<'_>, secret: Option<&DatabaseSecret<'_>>, bdbs: &[Bdb], bdb: &Bdb) -> Result<Decision, Failure> {
+fn keep(
+    seen: &Seen<'_>,
+    cluster: &Cluster,
+    secret: Option<&DatabaseSecret<'_>>,
+    bdbs: &[Bdb],
+    bdb: &Bdb,
+) -> Result<Decision, Failure> {
     let name = seen.observed.name();
     let last = &seen.database.status;
     let generation = seen.database.metadata.generation;
     let mut status = Status::of(seen, bdb);
-    let change = Change::of(seen, secret, bdb);
-    let update = seen.reply("update:").map(|(reply, _)| (reply, outcome(reply)));
+    let step = next(seen, cluster, secret, bdb);
+    let update = reply_of(seen).map(|(reply, kind)| (reply, outcome(reply), kind));
     let created = seen.reply("create").is_some_and(|(reply, _)| reply.is_success());
-    if change.is_none() || created || matches!(update, Some((_, Outcome::Accepted))) {
+    if step.is_none() || created || matches!(update, Some((_, Outcome::Accepted, UPDATE | UPGRADE))) {
         status.sent(seen);
     }
     match bdb.status.as_str() {
@@ -158,11 +222,12 @@ fn keep(seen: &Seen<'_>, secret: Option<&DatabaseSecret<'_>>, bdbs: &[Bdb], bdb:
             return Ok(Decision::waiting(status, format!("database `{name}` is {word}"), seconds));
         }
     }
-    let Some(change) = change else { return Ok(Decision::done(status)) };
-    let names = change.names().join(", ");
+    let Some(step) = step else { return Ok(rest(seen, bdb, status, update.map(|(_, outcome, kind)| (outcome, kind)))) };
+    let names = step.names.join(", ");
     match update {
         None => {}
-        Some((reply, Outcome::Accepted)) => {
+        Some((_, Outcome::Accepted, ALERT)) => {}
+        Some((reply, Outcome::Accepted, _)) => {
             // Accepted, and not begun as far as can be seen.
             "active-change-pending".clone_into(&mut status.status);
             if let Some(action) = reply.json::<Bdb>().and_then(|bdb| bdb.action_uid) {
@@ -171,14 +236,14 @@ fn keep(seen: &Seen<'_>, secret: Option<&DatabaseSecret<'_>>, bdbs: &[Bdb], bdb:
             status.last_action_status = Some(RUNNING.to_owned());
             return Ok(Decision::waiting(status, format!("database `{name}` is being changed"), SOON));
         }
-        Some((_, Outcome::Busy | Outcome::NotFound)) => {
+        Some((_, Outcome::Busy | Outcome::NotFound, _)) => {
             return Ok(Decision::waiting(status, format!("database `{name}` is busy; {names} has to wait"), SOON));
         }
-        Some((_, Outcome::Unknown(why))) => {
+        Some((_, Outcome::Unknown(why), _)) => {
             let text = format!("whether database `{name}` is being changed is not known: {why}");
             return Ok(Decision::waiting(status, text, AFTER_SILENCE));
         }
-        Some((_, Outcome::Refused(why))) => {
+        Some((_, Outcome::Refused(why), _)) => {
             let text = format!("database `{name}` stays as it was, the change of {names} was refused: {why}");
             return Ok(Decision::waiting(status, text, AFTER_REFUSAL).failed());
         }
@@ -186,7 +251,7 @@ fn keep(seen: &Seen<'_>, secret: Option<&DatabaseSecret<'_>>, bdbs: &[Bdb], bdb:
     // A change that fails leaves the database active as it was (REST reference, 6.3): sending the same again and again
     // would never end. A password may be new since then, and is tried in any case.
     let same_action = bdb.action_uid.is_some() && last.last_action_uid == bdb.action_uid;
-    if same_action && last.observed_generation == Some(generation) && change.has_settings() {
+    if same_action && last.observed_generation == Some(generation) && step.has_settings {
         let text = format!(
             "database `{name}` stays as it was, the change of {names} was accepted and failed: change the spec to try again"
         );
@@ -202,9 +267,45 @@ fn keep(seen: &Seen<'_>, secret: Option<&DatabaseSecret<'_>>, bdbs: &[Bdb], bdb:
     if let Some(held) = license_holds(seen, bdbs, &status)? {
         return Ok(held);
     }
-    let id = format!("update:{}", change.names().join(","));
-    let call = Call::put(id, format!("/v1/bdbs/{}", bdb.uid)).body(&change);
-    Ok(Decision::waiting(status, format!("changing {names} of database `{name}`"), SOON).call(call))
+    Ok(Decision::waiting(status, format!("changing {names} of database `{name}`"), SOON).call(step.call))
+}
+
+/// All that can be compared is as the spec says. What has to be read for that is read first.
+fn rest(seen: &Seen<'_>, bdb: &Bdb, mut status: Status, sent: Option<(Outcome, &str)>) -> Decision {
+    let name = seen.observed.name();
+    match sent {
+        Some((Outcome::Refused(why), kind)) => {
+            let text = format!("database `{name}`: the {kind} was refused: {why}");
+            return Decision::waiting(status, text, AFTER_REFUSAL).failed();
+        }
+        Some((Outcome::Busy | Outcome::NotFound | Outcome::Unknown(_), _)) => {
+            return Decision::waiting(status, format!("database `{name}` is looked at again"), AFTER_SILENCE);
+        }
+        // What was sent just now has settled it.
+        Some((Outcome::Accepted, ALERT)) => status.settled(seen),
+        Some((Outcome::Accepted, _)) | None => {
+            let reads = asked::calls(seen, bdb);
+            if reads.is_empty() {
+                status.settled(seen);
+            } else if !asked::was_read(seen) {
+                let decision = Decision::waiting(status, format!("reading what database `{name}` refers to"), SOON);
+                return reads.into_iter().fold(decision, Decision::call);
+            } else if let Some(why) = asked::unread(seen) {
+                return Decision::waiting(status, why, 5);
+            } else {
+                status.settled(seen);
+            }
+        }
+    }
+    if let Some(Err(why)) = asked::roles(seen, bdb) {
+        let mut decision = Decision::waiting(status, why.clone(), AFTER_REFUSAL);
+        decision.events.push(Event::warning("MissingRoleUIDs", why));
+        return decision;
+    }
+    match held_back(seen) {
+        Some(why) => Decision::waiting(status, why, None),
+        None => Decision::done(status),
+    }
 }
 
 /// A database that could not be made holds no data. It is removed, and made anew, as soon as the spec says something else.
@@ -266,13 +367,16 @@ fn news(seen: &Seen<'_>, secret: Option<&DatabaseSecret<'_>>, own: Option<&Bdb>,
 }
 
 fn written(seen: &Seen<'_>, secret: Option<&DatabaseSecret<'_>>, own: Option<&Bdb>, decision: Decision) -> Plan {
-    let Decision { progress, status, call, events } = decision;
+    let Decision { progress, status, calls, events } = decision;
     let mut plan = Plan::with(progress);
     if let Some(secret) = secret {
         let port = status.port().or_else(|| seen.database.spec.port());
         plan = secret.place(plan, seen, port);
     }
-    if let Some(call) = call {
+    if seen.bdbs.known().is_none() || own.is_some() || seen.reply("create").is_some() {
+        plan = hidden::keep(plan, seen, &Given::of(seen).hidden());
+    }
+    for call in calls {
         plan = plan.call(call);
     }
     for event in events {
