@@ -275,7 +275,7 @@ fn rest(seen: &Seen<'_>, bdb: &Bdb, mut status: Status, sent: Option<(Outcome, &
     let name = seen.observed.name();
     match sent {
         Some((Outcome::Refused(why), kind)) => {
-            let text = format!("database `{name}`: the {kind} was refused: {why}");
+            let text = format!("database `{name}`: the change of {kind} was refused: {why}");
             return Decision::waiting(status, text, AFTER_REFUSAL).failed();
         }
         Some((Outcome::Busy | Outcome::NotFound | Outcome::Unknown(_), _)) => {

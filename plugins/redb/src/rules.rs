@@ -265,11 +265,12 @@ pub(crate) fn license(seen: &Seen<'_>, license: &License, bdbs: &[Bdb]) -> Optio
     let total = others + wanted;
     let field = if spec.replication.unwrap_or_default() { "spec.replication" } else { "spec.shardCount" };
     (total > limit).then(|| {
+        let left = limit.saturating_sub(others);
         // The first two sentences are the product's (reference, 3.9).
         let text = format!(
             "Total shards count exceeds amount of total shards permitted by license. License permits {limit} total shards, \
              but there are {total} total shards in use, {wanted} of them of this database, replicas included: ask for \
-             fewer, or install a larger license"
+             at most {left} of them, or install a larger license"
         );
         Violation::new(field, text)
     })
