@@ -79,6 +79,7 @@ pub(crate) fn manifest() -> Manifest {
             "status.managedTags",
             "status.managedFields",
             "status.replicaSourceStatuses",
+            "status.bigstoreVersion",
         ])
         .observe(Observe::new("clusters", "app.redislabs.com/v1", "RedisEnterpriseCluster").all().fields([
             "spec.servicesRiggerSpec",

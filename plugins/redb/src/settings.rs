@@ -31,6 +31,7 @@ macro_rules! settings {
             /// A fingerprint.
             pub(crate) authentication_redis_pass: Option<String>,
             pub(crate) bigstore: Option<bool>,
+            pub(crate) bigstore_version: Option<i64>,
             #[serde(rename = "type")]
             pub(crate) type_: Option<String>,
             pub(crate) module_list: Option<Vec<ShownModule>>,

@@ -46,6 +46,8 @@ pub(crate) struct Status {
     pub(crate) managed_fields: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) replica_source_statuses: Vec<ReplicaSourceStatus>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) bigstore_version: Option<i64>,
 }
 
 /// How far the copying of a source is. What counts every second is not among the facts, and not here.
@@ -87,6 +89,7 @@ pub(crate) struct BackupInfo {
 pub(crate) const AUDITING: &str = "auditing.dbConnsAuditing";
 pub(crate) const BACKUP: &str = "backup";
 pub(crate) const CERTIFICATES: &str = "clientAuthenticationCertificates";
+pub(crate) const CONNECTION_SETTINGS: &str = "connectionSettings";
 pub(crate) const OSS_CLUSTER_SETTINGS: &str = "ossClusterSettings";
 pub(crate) const REPLICA_SOURCES: &str = "replicaSources";
 pub(crate) const ROLES_PERMISSIONS: &str = "rolesPermissions";
@@ -176,6 +179,7 @@ impl Status {
         status.take_action(seen, bdb);
         status.backup_info = backup(bdb);
         status.replica_source_statuses = sources(bdb);
+        status.bigstore_version = bdb.bigstore_version.filter(|_| bdb.bigstore.unwrap_or_default());
         status
     }
 
@@ -205,6 +209,7 @@ fn managed(seen: &Seen<'_>) -> Vec<String> {
         (spec.auditing.db_conns_auditing.is_some(), AUDITING),
         (spec.backup.is_some(), BACKUP),
         (!spec.client_authentication_certificates.is_empty(), CERTIFICATES),
+        (spec.connection_settings.is_some(), CONNECTION_SETTINGS),
         (spec.oss_cluster_settings.is_some(), OSS_CLUSTER_SETTINGS),
         (!spec.replica_sources.is_empty(), REPLICA_SOURCES),
         (!spec.roles_permissions.is_empty(), ROLES_PERMISSIONS),

@@ -12,8 +12,8 @@ use crate::secret::DatabaseSecret;
 use crate::seen::Seen;
 use crate::settings::{Bdb, Regex, SHARD_KEY_REGEX, Settings, Snapshot, Tag};
 use crate::size;
-use crate::spec::{Cluster, Spec, said};
-use crate::status::{AUDITING, BACKUP, CERTIFICATES, OSS_CLUSTER_SETTINGS, REPLICA_SOURCES, ROLES_PERMISSIONS};
+use crate::spec::{Cluster, ConnectionSettings, Spec, said};
+use crate::status::{AUDITING, BACKUP, CERTIFICATES, CONNECTION_SETTINGS, OSS_CLUSTER_SETTINGS, REPLICA_SOURCES, ROLES_PERMISSIONS};
 use crate::version;
 
 /// Body of `POST /v1/bdbs`.
@@ -31,6 +31,9 @@ pub(crate) struct Creation {
     authentication_redis_pass: Option<SecretValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     shard_key_regex: Option<&'static [Regex]>,
+    /// What clients of the OSS cluster API expect; the default is not the same everywhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hash_slots_policy: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     redis_version: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -96,6 +99,7 @@ pub(crate) fn creation(seen: &Seen<'_>, cluster: &Cluster, secret: Option<&Datab
         port: spec.port(),
         authentication_redis_pass: secret.filter(|_| !spec.memcached()).map(DatabaseSecret::password_value),
         shard_key_regex: settings.sharding.is_some_and(|on| on).then_some(&SHARD_KEY_REGEX),
+        hash_slots_policy: spec.oss_cluster.unwrap_or_default().then_some("16k"),
         redis_version: version::wanted(seen, cluster).map(str::to_owned),
         bigstore: spec.on_flash().then_some(true),
         given: Given::of(seen),
@@ -110,7 +114,9 @@ fn settings(seen: &Seen<'_>, bdb: Option<&Bdb>) -> Settings {
     let or = |value: Option<&String>, default: &str| Some(said(value).unwrap_or(default).to_owned());
     let oss_cluster = spec.oss_cluster.unwrap_or_default();
     let (data_persistence, aof_policy, snapshot_policy) = persistence(spec);
-    let connections = spec.connection_settings.as_ref();
+    let back_to_default = ConnectionSettings::default();
+    let connections =
+        spec.connection_settings.as_ref().or_else(|| seen.managed(CONNECTION_SETTINGS).then_some(&back_to_default));
     Settings {
         name: Some(seen.observed.name().to_owned()),
         memory_size: Some(spec.memory_size.as_deref().and_then(size::parse).unwrap_or(size::LEAST)),

@@ -9,7 +9,7 @@ use stepwright_redb::Redb;
 use stepwright_sdk::testing::{Given, readable};
 
 /// Refused instead of put back, or not shown by the API.
-const NOT_PUT_BACK: [&str; 5] = ["type", "port", "bigstore", "redis_version", "shard_key_regex"];
+const NOT_PUT_BACK: [&str; 6] = ["type", "port", "bigstore", "redis_version", "shard_key_regex", "hash_slots_policy"];
 
 fn spec() -> Value {
     json!({ "spec": {
@@ -72,6 +72,7 @@ fn listed(body: &Value) -> Value {
     shown["replica_sources"][0]["status"] = json!("in-sync");
     shown["backup_location"]["unheard_of"] = json!(7);
     shown["port"] = json!(0);
+    shown["bigstore_version"] = json!(2);
     shown
 }
 
@@ -150,7 +151,7 @@ fn another_value_in_a_secret_is_given_to_the_cluster() {
 fn what_is_taken_out_of_the_spec_is_turned_off_once() {
     let less = json!({ "spec": {
         "backup": null, "replicaSources": null, "clientAuthenticationCertificates": null, "ossClusterSettings": null,
-        "auditing": null,
+        "auditing": null, "connectionSettings": null,
     }, "metadata": { "generation": 3 } });
     let new = redb(&spec());
     let body = common::plan(&world(&new, &json!([]), &json!({})))["calls"][0]["body"].clone();
@@ -163,7 +164,7 @@ fn what_is_taken_out_of_the_spec_is_turned_off_once() {
         json!({
             "backup": false, "replica_sync": "disabled", "replica_sources": [], "authentication_ssl_client_certs": [],
             "enforce_client_authentication": "disabled", "oss_cluster_api_preferred_ip_type": "internal",
-            "db_conns_auditing": false,
+            "db_conns_auditing": false, "conns": 5,
         })
     );
     let off = with(&shown, &plan["calls"][0]["body"]);
