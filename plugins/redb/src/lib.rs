@@ -9,9 +9,11 @@
 mod asked;
 mod backup;
 mod bdb;
+mod decision;
 mod deletion;
 mod given;
 mod hidden;
+mod keeping;
 mod living;
 mod refusal;
 mod replica;

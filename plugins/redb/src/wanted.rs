@@ -13,7 +13,9 @@ use crate::seen::Seen;
 use crate::settings::{Bdb, Regex, SHARD_KEY_REGEX, Settings, Snapshot, Tag};
 use crate::size;
 use crate::spec::{Cluster, ConnectionSettings, Spec, said};
-use crate::status::{AUDITING, BACKUP, CERTIFICATES, CONNECTION_SETTINGS, OSS_CLUSTER_SETTINGS, REPLICA_SOURCES, ROLES_PERMISSIONS};
+use crate::status::{
+    AUDITING, BACKUP, CERTIFICATES, CONNECTION_SETTINGS, OSS_CLUSTER_SETTINGS, REPLICA_SOURCES, ROLES_PERMISSIONS,
+};
 use crate::version;
 
 /// Body of `POST /v1/bdbs`.

@@ -108,6 +108,15 @@ fn alerts_that_still_have_to_be_turned_off_are_not_forgotten_by_another_change()
     assert_eq!(plan["status"]["managedFields"], json!(["alertSettings.bdb_size"]));
 }
 
+#[test]
+fn a_change_is_told_before_roles_are_read_again() {
+    let given = bdb(&json!({ "roles_permissions": [{ "role_uid": 17, "redis_acl_uid": 2 }] }));
+    let accepted = plan(&world(&wants_roles(&json!({})), &json!([given])).reply("update:memory_size", 200, &given));
+    assert_eq!(accepted["calls"], Value::Null);
+    assert_eq!(events(&accepted), ["Normal DatabaseUpdated: database `mydb`: memory_size put as the spec says"]);
+    assert_eq!(accepted["progress"]["again"], "Some(1s)");
+}
+
 /// A cluster with these versions and this policy.
 fn versions(redb: &Value, bdbs: &Value, policy: &str) -> Given {
     let version = |version: &str, major: bool| json!({ "dbType": "Redis", "version": version, "major": major });
