@@ -3,13 +3,20 @@
 //!
 //! It makes no Services: the services-rigger does, for every database of a cluster, whoever made it.
 //!
-//! A pass reads what is there, and plans at most one call. Nothing is remembered but in the status; whether a database
+//! A pass reads what is there, and plans at most one change. Nothing is remembered but in the status; whether a database
 //! exists is always asked of the cluster's list, so that a reply that got lost never makes a second one.
 
+mod asked;
+mod backup;
 mod bdb;
+mod decision;
 mod deletion;
+mod given;
+mod hidden;
+mod keeping;
 mod living;
 mod refusal;
+mod replica;
 mod rules;
 mod secret;
 mod seen;
@@ -18,6 +25,7 @@ mod size;
 mod spec;
 mod status;
 mod unsupported;
+mod version;
 mod wanted;
 
 use stepwright_sdk::{Failure, Manifest, Observation, Plan, Plugin, export_plugin};

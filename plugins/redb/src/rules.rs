@@ -9,6 +9,7 @@ use crate::seen::{License, Seen};
 use crate::settings::Bdb;
 use crate::size;
 use crate::spec::{Cluster, Spec, said};
+use crate::{backup, replica, version};
 
 const EVICTION_POLICIES: [&str; 8] = [
     "volatile-lru",
@@ -78,10 +79,22 @@ pub(crate) fn of_spec(seen: &Seen<'_>, cluster: &Cluster) -> Vec<Violation> {
         "spec.shardingEnabled",
         "is for Active-Active databases only: remove it, and use shardCount".into(),
     );
+    memcached(spec, &mut check);
+    backup::rules(spec, &mut check);
+    replica::rules(spec, &mut check);
+    for pair in &spec.roles_permissions {
+        let text = format!("must be redis-enterprise; it is `{}`", pair.type_);
+        check(["", "redis-enterprise"].contains(&pair.type_.as_str()), "spec.rolesPermissions.type", text);
+    }
+    let ratio_fits = spec.rof_ram_ratio.is_none_or(|ratio| (0..=100).contains(&ratio));
+    check(ratio_fits, "spec.rofRamRatio", "must be from 0 to 100, a percentage of memorySize".into());
+    let flash_only = spec.on_flash() || (spec.rof_ram_ratio.is_none() && said(spec.rof_ram_size.as_ref()).is_none());
+    check(flash_only, "spec.isRof", "is needed for rofRamSize and rofRamRatio: set it to true, or remove them".into());
     check(
-        spec.type_.as_deref().unwrap_or("redis") == "redis",
-        "spec.type",
-        "must be redis; memcached is not supported yet".into(),
+        spec.oss_cluster_settings.as_ref().is_none_or(|it| !it.enable_external_access)
+            || spec.oss_cluster.unwrap_or_default(),
+        "spec.ossClusterSettings.enableExternalAccess",
+        "needs the OSS cluster API: set ossCluster to true, or remove it".into(),
     );
     check(
         !spec.rack_aware.unwrap_or_default() || said(cluster.spec.rack_awareness_node_label.as_ref()).is_some(),
@@ -104,6 +117,18 @@ pub(crate) fn of_spec(seen: &Seen<'_>, cluster: &Cluster) -> Vec<Violation> {
     );
     modules(spec, cluster, &mut check);
     broken
+}
+
+fn memcached(spec: &Spec, check: &mut dyn FnMut(bool, &str, String)) {
+    if !spec.memcached() {
+        let text = "is for databases of type memcached only: remove it, or set type to memcached";
+        check(said(spec.memcached_sasl_secret_name.as_ref()).is_none(), "spec.memcachedSaslSecretName", text.into());
+        return;
+    }
+    let text = "must be redis, as memcached databases have no";
+    check(spec.modules_list.is_empty(), "spec.type", format!("{text} modules: remove modulesList, or set it to redis"));
+    let oss = spec.oss_cluster.unwrap_or_default();
+    check(!oss, "spec.type", format!("{text} OSS cluster API: remove ossCluster, or set it to redis"));
 }
 
 fn sizes(spec: &Spec, check: &mut dyn FnMut(bool, &str, String)) {
@@ -169,7 +194,7 @@ fn modules(spec: &Spec, cluster: &Cluster, check: &mut dyn FnMut(bool, &str, Str
 }
 
 /// Rules that need the list of the cluster's databases.
-pub(crate) fn of_cluster(seen: &Seen<'_>, bdbs: &[Bdb]) -> Vec<Violation> {
+pub(crate) fn of_cluster(seen: &Seen<'_>, cluster: &Cluster, bdbs: &[Bdb]) -> Vec<Violation> {
     let spec = &seen.database.spec;
     let own = seen.own(bdbs);
     let mut broken = Vec::new();
@@ -214,8 +239,11 @@ pub(crate) fn of_cluster(seen: &Seen<'_>, bdbs: &[Bdb]) -> Vec<Violation> {
     }
     if let Some(own) = own {
         let text = "cannot be changed once the database is there: set it back, or make a new database".to_owned();
-        check(own.bigstore.unwrap_or_default() == spec.on_flash(), "spec.isRof", text);
+        check(own.bigstore.unwrap_or_default() == spec.on_flash(), "spec.isRof", text.clone());
+        let memcached = own.type_.as_deref() == Some("memcached");
+        check(memcached == spec.memcached(), "spec.type", text);
     }
+    version::rules(seen, cluster, own, &mut check);
     broken
 }
 
@@ -237,11 +265,12 @@ pub(crate) fn license(seen: &Seen<'_>, license: &License, bdbs: &[Bdb]) -> Optio
     let total = others + wanted;
     let field = if spec.replication.unwrap_or_default() { "spec.replication" } else { "spec.shardCount" };
     (total > limit).then(|| {
+        let left = limit.saturating_sub(others);
         // The first two sentences are the product's (reference, 3.9).
         let text = format!(
             "Total shards count exceeds amount of total shards permitted by license. License permits {limit} total shards, \
              but there are {total} total shards in use, {wanted} of them of this database, replicas included: ask for \
-             fewer, or install a larger license"
+             at most {left} of them, or install a larger license"
         );
         Violation::new(field, text)
     })

@@ -21,6 +21,7 @@ pub(crate) struct Seen<'a> {
     pub(crate) bdbs: Fact<Vec<Bdb>>,
     pub(crate) license: Fact<License>,
     cluster_settings: Fact<ClusterSettings>,
+    pub(crate) policy: Fact<Policy>,
 }
 
 /// Values are fingerprints.
@@ -47,6 +48,13 @@ struct ClusterSettings {
     mask_bdb_credentials: Option<bool>,
 }
 
+/// `GET /v1/cluster/policy` (REST reference, 4.2).
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Policy {
+    pub(crate) redis_upgrade_policy: Option<String>,
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Anything {}
@@ -69,6 +77,9 @@ pub(crate) fn manifest() -> Manifest {
             "status.lastActionStatus",
             "status.backupInfo",
             "status.managedTags",
+            "status.managedFields",
+            "status.replicaSourceStatuses",
+            "status.bigstoreVersion",
         ])
         .observe(Observe::new("clusters", "app.redislabs.com/v1", "RedisEnterpriseCluster").all().fields([
             "spec.servicesRiggerSpec",
@@ -76,6 +87,7 @@ pub(crate) fn manifest() -> Manifest {
             "spec.redisOnFlashSpec",
             "status.state",
             "status.modules",
+            "status.bundledDatabaseVersions",
         ]))
         .observe(
             Observe::new("statefulsets", "apps/v1", "StatefulSet")
@@ -84,13 +96,31 @@ pub(crate) fn manifest() -> Manifest {
         )
         .observe(
             Observe::new("secrets", "v1", "Secret")
-                .names(["$(spec.databaseSecretName)", "redb-$(metadata.name)"])
+                .names([
+                    "$(spec.databaseSecretName)",
+                    "redb-$(metadata.name)",
+                    "redb-$(metadata.name)-in-force",
+                    "$(spec.memcachedSaslSecretName)",
+                    "$(spec.backup.s3.awsSecretName)",
+                    "$(spec.backup.abs.absSecretName)",
+                    "$(spec.backup.gcs.gcsSecretName)",
+                    "$(spec.backup.sftp.sftpSecretName)",
+                ])
                 .fields(["data"]),
         )
         .observe(Observe::new("own-secrets", "v1", "Secret").fields(["metadata.name"]))
-        .facts(["bdbs", "license", "cluster"])
+        .facts(["bdbs", "license", "cluster", "policy"])
         .writes("v1", "Secret")
-        .calls(["POST /v1/bdbs", "PUT /v1/bdbs/*", "DELETE /v1/bdbs/*"]);
+        .calls([
+            "POST /v1/bdbs",
+            "PUT /v1/bdbs/*",
+            "DELETE /v1/bdbs/*",
+            "POST /v1/bdbs/*/upgrade",
+            "GET /v1/bdbs/alerts/*",
+            "POST /v1/bdbs/alerts/*",
+            "GET /v1/roles",
+            "GET /v1/redis_acls",
+        ]);
     Manifest::new("redb", env!("CARGO_PKG_VERSION"))
         .description("Makes a Redis Enterprise database and keeps it as its resource says")
         .step(step)
@@ -109,6 +139,7 @@ impl<'a> Seen<'a> {
             bdbs: observed.fact("bdbs"),
             license: observed.fact("license"),
             cluster_settings: observed.fact("cluster"),
+            policy: observed.fact("policy"),
         })
     }
 
@@ -130,6 +161,30 @@ impl<'a> Seen<'a> {
     /// The cluster's pods are still wanted by somebody.
     pub(crate) fn cluster_has_pods(&self) -> bool {
         self.cluster_name().is_some_and(|name| self.statefulsets.contains(name))
+    }
+
+    /// The Secret with copies of what the cluster was given of other Secrets.
+    pub(crate) fn in_force(&self) -> String {
+        format!("redb-{}-in-force", self.observed.name())
+    }
+
+    pub(crate) fn secret(&self, name: &str) -> Option<&Secret> {
+        self.secrets.iter().find(|secret| secret.id.name == name).map(|secret| &secret.value)
+    }
+
+    /// Fingerprint of a value; `None` when it is not there, or not seen.
+    pub(crate) fn secret_value(&self, name: &str, key: &str) -> Option<&str> {
+        self.secret(name)?.data.get(key).map(String::as_str)
+    }
+
+    /// The spec was not sent as a whole yet.
+    pub(crate) fn spec_is_new(&self) -> bool {
+        self.database.status.observed_generation != Some(self.database.metadata.generation)
+    }
+
+    /// A part of the spec was sent once, so that its removal has to be sent too.
+    pub(crate) fn managed(&self, field: &str) -> bool {
+        self.database.status.managed_fields.iter().any(|managed| managed == field)
     }
 
     pub(crate) fn identity(&self) -> Identity<'_> {

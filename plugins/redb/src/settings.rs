@@ -2,7 +2,10 @@
 //!
 //! Whatever is not in this list is never compared and never sent, so an administrator may change it in Redis Enterprise.
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
+
+use crate::{backup, replica};
 
 macro_rules! settings {
     ($($field:ident: $type:ty = $default:expr,)*) => {
@@ -28,9 +31,16 @@ macro_rules! settings {
             /// A fingerprint.
             pub(crate) authentication_redis_pass: Option<String>,
             pub(crate) bigstore: Option<bool>,
-            pub(crate) module_list: Option<Vec<Module>>,
-            pub(crate) backup_interval: Option<i64>,
-            pub(crate) backup_interval_offset: Option<i64>,
+            pub(crate) bigstore_version: Option<i64>,
+            #[serde(rename = "type")]
+            pub(crate) type_: Option<String>,
+            pub(crate) module_list: Option<Vec<ShownModule>>,
+            pub(crate) backup_location: Option<backup::Shown>,
+            pub(crate) replica_sources: Option<Vec<replica::Shown>>,
+            pub(crate) authentication_ssl_client_certs: Option<Vec<IgnoredAny>>,
+            pub(crate) authentication_sasl_uname: Option<String>,
+            /// A fingerprint.
+            pub(crate) authentication_sasl_pass: Option<String>,
             pub(crate) backup_status: Option<String>,
             pub(crate) backup_failure_reason: Option<String>,
             pub(crate) last_backup_time: Option<String>,
@@ -85,6 +95,15 @@ settings! {
     data_internode_encryption: bool = false,
     resp3: bool = true,
     bigstore_ram_size: u64 = 0u64,
+    bigstore_max_ram_ratio: i64 = 50i64,
+    oss_cluster_api_preferred_ip_type: String = "internal",
+    enforce_client_authentication: String = "enabled",
+    db_conns_auditing: bool = false,
+    roles_permissions: Vec<RolePermission> = Vec::new(),
+    replica_sync: String = "disabled",
+    backup: bool = false,
+    backup_interval: i64 = 0i64,
+    backup_interval_offset: i64 = 0i64,
     tags: Vec<Tag> = Vec::new(),
 }
 
@@ -111,12 +130,29 @@ pub(crate) struct Endpoint {
     pub(crate) addr_type: Option<String>,
 }
 
+/// Who may do what, by the uids of a role and an ACL.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+pub(crate) struct RolePermission {
+    pub(crate) role_uid: u64,
+    pub(crate) redis_acl_uid: u64,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Module {
     pub(crate) module_name: String,
-    #[serde(skip_deserializing)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) semantic_version: Option<String>,
     pub(crate) module_args: String,
+}
+
+/// A module as the cluster shows it.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct ShownModule {
+    pub(crate) module_name: String,
+    pub(crate) semantic_version: Option<String>,
+    pub(crate) module_args: Option<String>,
 }
 
 /// How keys are spread over shards; needed as soon as there are several.

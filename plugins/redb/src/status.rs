@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use stepwright_sdk::Reply;
 
+use crate::replica;
 use crate::seen::Seen;
 use crate::settings::Bdb;
 
@@ -41,6 +42,25 @@ pub(crate) struct Status {
     pub(crate) backup_info: Option<BackupInfo>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) managed_tags: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) managed_fields: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) replica_source_statuses: Vec<ReplicaSourceStatus>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) bigstore_version: Option<i64>,
+}
+
+/// How far the copying of a source is. What counts every second is not among the facts, and not here.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct ReplicaSourceStatus {
+    endpoint_host: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rdb_size: Option<i64>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +84,17 @@ pub(crate) struct BackupInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
     last_backup_time: Option<String>,
 }
+
+/// `managedFields`: parts of the spec whose removal is sent.
+pub(crate) const AUDITING: &str = "auditing.dbConnsAuditing";
+pub(crate) const BACKUP: &str = "backup";
+pub(crate) const CERTIFICATES: &str = "clientAuthenticationCertificates";
+pub(crate) const CONNECTION_SETTINGS: &str = "connectionSettings";
+pub(crate) const OSS_CLUSTER_SETTINGS: &str = "ossClusterSettings";
+pub(crate) const REPLICA_SOURCES: &str = "replicaSources";
+pub(crate) const ROLES_PERMISSIONS: &str = "rolesPermissions";
+/// Followed by the name of the alert.
+pub(crate) const ALERTS: &str = "alertSettings.";
 
 /// How the last action went, as the status of the database tells it.
 pub(crate) const COMPLETED: &str = "completed";
@@ -103,6 +134,7 @@ impl Status {
             observed_generation: last.observed_generation,
             redis_enterprise_cluster: last.redis_enterprise_cluster,
             managed_tags: last.managed_tags,
+            managed_fields: last.managed_fields,
             ..Self::default()
         }
     }
@@ -111,6 +143,18 @@ impl Status {
     pub(crate) fn sent(&mut self, seen: &Seen<'_>) {
         self.observed_generation = Some(seen.database.metadata.generation);
         self.managed_tags = seen.database.spec.tags.keys().cloned().collect();
+        let mut fields = managed(seen);
+        // Alerts are sent by a call of their own, later.
+        fields.extend(self.managed_fields.drain(..).filter(|field| field.starts_with(ALERTS)));
+        fields.sort();
+        fields.dedup();
+        self.managed_fields = fields;
+    }
+
+    /// And the alerts too.
+    pub(crate) fn settled(&mut self, seen: &Seen<'_>) {
+        self.sent(seen);
+        self.managed_fields = managed(seen);
     }
 
     /// The status with what the cluster shows.
@@ -134,6 +178,8 @@ impl Status {
         }
         status.take_action(seen, bdb);
         status.backup_info = backup(bdb);
+        status.replica_source_statuses = sources(bdb);
+        status.bigstore_version = bdb.bigstore_version.filter(|_| bdb.bigstore.unwrap_or_default());
         status
     }
 
@@ -154,6 +200,37 @@ impl Status {
         self.last_action_uid = Some(action);
         self.last_action_status = Some(went.to_owned());
     }
+}
+
+/// Parts of the spec that were given to the cluster, and that it keeps when they are gone from the spec.
+fn managed(seen: &Seen<'_>) -> Vec<String> {
+    let spec = &seen.database.spec;
+    let mut fields: Vec<String> = [
+        (spec.auditing.db_conns_auditing.is_some(), AUDITING),
+        (spec.backup.is_some(), BACKUP),
+        (!spec.client_authentication_certificates.is_empty(), CERTIFICATES),
+        (spec.connection_settings.is_some(), CONNECTION_SETTINGS),
+        (spec.oss_cluster_settings.is_some(), OSS_CLUSTER_SETTINGS),
+        (!spec.replica_sources.is_empty(), REPLICA_SOURCES),
+        (!spec.roles_permissions.is_empty(), ROLES_PERMISSIONS),
+    ]
+    .into_iter()
+    .filter(|(set, _)| *set)
+    .map(|(_, field)| field.to_owned())
+    .collect();
+    fields.extend(spec.alert_settings.keys().map(|alert| format!("{ALERTS}{alert}")));
+    fields.sort();
+    fields
+}
+
+fn sources(bdb: &Bdb) -> Vec<ReplicaSourceStatus> {
+    let one = |source: &replica::Shown| ReplicaSourceStatus {
+        endpoint_host: replica::endpoint_host(source.uri.as_deref().unwrap_or_default()).to_owned(),
+        status: said(source.status.as_ref()),
+        last_error: said(source.last_error.as_ref()),
+        rdb_size: source.rdb_size.filter(|size| *size > 0),
+    };
+    bdb.replica_sources.iter().flatten().map(one).collect()
 }
 
 fn said(text: Option<&String>) -> Option<String> {

@@ -2,9 +2,13 @@
 
 use serde::Serialize;
 
+use crate::replica;
 use crate::seen::Seen;
 use crate::settings::Bdb;
 use crate::spec::said;
+
+const AUDIT_SETTINGS: &str =
+    "the form of the REST API's `audit_settings` is not published; use dbConnsAuditing for connections";
 
 #[derive(Serialize)]
 pub(crate) struct Note {
@@ -20,48 +24,57 @@ pub(crate) struct Field {
 /// The fields that the spec sets and nothing comes of; `bdb` is the database, once it is there.
 pub(crate) fn fields(seen: &Seen<'_>, bdb: Option<&Bdb>) -> Vec<Field> {
     let spec = &seen.database.spec;
-    let some = |list: &Option<Vec<_>>| list.as_ref().is_some_and(|list| !list.is_empty());
-    let later = "is not acted on yet";
     let mut fields: Vec<Field> = [
-        (spec.rof_ram_ratio.is_some(), "spec.rofRamRatio"),
-        (spec.search_on_bigstore.is_some(), "spec.searchOnBigstore"),
-        (some(&spec.client_authentication_certificates), "spec.clientAuthenticationCertificates"),
-        (spec.memcached_sasl_secret_name.is_some(), "spec.memcachedSaslSecretName"),
-        (spec.upgrade_spec.upgrade_modules_to_latest, "spec.upgradeSpec.upgradeModulesToLatest"),
-        (spec.oss_cluster_settings.is_some(), "spec.ossClusterSettings"),
-        (some(&spec.roles_permissions), "spec.rolesPermissions"),
-        (some(&spec.replica_sources), "spec.replicaSources"),
-        (spec.backup.is_some(), "spec.backup"),
-        (spec.alert_settings.is_some(), "spec.alertSettings"),
-        (spec.auditing.is_some(), "spec.auditing"),
-        (spec.active_active.is_some(), "spec.activeActive"),
+        (
+            spec.search_on_bigstore.is_some(),
+            "spec.searchOnBigstore",
+            "the REST API names no field for it, so the cluster decides where indexes are kept",
+        ),
+        (
+            spec.upgrade_spec.upgrade_modules_to_latest,
+            "spec.upgradeSpec.upgradeModulesToLatest",
+            "an upgrade of a database always takes its modules along since Redis Enterprise 7.8.2; remove it",
+        ),
+        (
+            replica::unsupported(spec),
+            "spec.replicaSources",
+            "the address of another RedisEnterpriseDatabase holds a password that cannot be put into an address here: \
+             write the address into a Secret under the key `uri`, and name that with type SECRET; until then none of the \
+             sources is acted on",
+        ),
+        (
+            spec.backup.as_ref().is_some_and(|backup| backup.swift.is_some()),
+            "spec.backup.swift",
+            "the REST API has no such place for backups: use another",
+        ),
+        (spec.auditing.audit_mode.is_some(), "spec.auditing.auditMode", AUDIT_SETTINGS),
+        (spec.auditing.source_ip_filter.is_some(), "spec.auditing.sourceIpFilter", AUDIT_SETTINGS),
+        (spec.auditing.username_filter.is_some(), "spec.auditing.usernameFilter", AUDIT_SETTINGS),
+        (
+            spec.active_active.is_some(),
+            "spec.activeActive",
+            "a database is linked to an Active-Active database by that one's own resource; remove it",
+        ),
     ]
     .into_iter()
-    .filter(|(set, _)| *set)
-    .map(|(_, field)| Field { field, reason: later.to_owned() })
+    .filter(|(set, ..)| *set)
+    .map(|(_, field, reason)| Field { field, reason: reason.to_owned() })
     .collect();
     let mut add = |field, reason: String| fields.push(Field { field, reason });
-    match said(spec.redis_version.as_ref()) {
-        Some(word @ ("major" | "latest")) => {
-            add("spec.redisVersion", format!("`{word}` is not acted on yet; the cluster chooses"));
+    for module in bdb.iter().flat_map(|bdb| bdb.module_list.iter().flatten()) {
+        let Some(wanted) = spec.modules_list.iter().find(|wanted| wanted.name == module.module_name) else { continue };
+        let name = &wanted.name;
+        let has = said(module.semantic_version.as_ref());
+        if let (Some(has), Some(version)) = (has, said(wanted.version.as_ref()).filter(|version| Some(*version) != has))
+        {
+            let text =
+                format!("module {name} stays at {has}, not {version}: modules are upgraded with redisVersion only");
+            add("spec.modulesList.version", text);
         }
-        Some(wanted) => {
-            if let Some(found) = bdb.and_then(|bdb| said(bdb.version.as_ref())) {
-                let same = found == wanted || found.strip_prefix(wanted).is_some_and(|rest| rest.starts_with('.'));
-                if !same {
-                    add("spec.redisVersion", format!("a database is not upgraded yet; it stays at {found}"));
-                }
-            }
-        }
-        None => {}
-    }
-    if let Some(bdb) = bdb {
-        let loaded = |name: &str| bdb.module_list.iter().flatten().any(|module| module.module_name == name);
-        let missing: Vec<&str> =
-            spec.modules_list.iter().map(|module| module.name.as_str()).filter(|name| !loaded(name)).collect();
-        if !missing.is_empty() {
-            let text = format!("modules are not added to a database that is there already: {}", missing.join(", "));
-            add("spec.modulesList", text);
+        let arguments = module.module_args.as_deref().unwrap_or_default();
+        if said(wanted.config.as_ref()).is_some_and(|config| !arguments.contains(config)) {
+            let text = format!("the arguments of module {name} are set when it is added, and not changed later");
+            add("spec.modulesList.config", text);
         }
     }
     if seen.passwords_are_masked() && spec.default_user() {

@@ -3,32 +3,41 @@
 use serde::Serialize;
 use stepwright_sdk::SecretValue;
 
+use crate::asked;
+use crate::backup::INTERVAL;
 use crate::bdb::{DB_SERVICE_PORT, MANAGED_BY, REDB_NAME, REDB_NAMESPACE};
+use crate::given::Given;
+use crate::replica::Source;
 use crate::secret::DatabaseSecret;
 use crate::seen::Seen;
-use crate::settings::{Bdb, Module, Regex, SHARD_KEY_REGEX, Settings, Snapshot, Tag};
+use crate::settings::{Bdb, Regex, SHARD_KEY_REGEX, Settings, Snapshot, Tag};
 use crate::size;
-use crate::spec::{Spec, said};
+use crate::spec::{Cluster, ConnectionSettings, Spec, said};
+use crate::status::{
+    AUDITING, BACKUP, CERTIFICATES, CONNECTION_SETTINGS, OSS_CLUSTER_SETTINGS, REPLICA_SOURCES, ROLES_PERMISSIONS,
+};
+use crate::version;
 
 /// Body of `POST /v1/bdbs`.
 #[derive(Serialize)]
 pub(crate) struct Creation {
     #[serde(flatten)]
     settings: Settings,
+    #[serde(flatten)]
+    given: Given,
     #[serde(rename = "type")]
     type_: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     port: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     authentication_redis_pass: Option<SecretValue>,
-    /// The product's default would demand certificates from clients as soon as there is TLS.
-    enforce_client_authentication: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     shard_key_regex: Option<&'static [Regex]>,
+    /// What clients of the OSS cluster API expect; the default is not the same everywhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hash_slots_policy: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     redis_version: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    module_list: Vec<Module>,
     #[serde(skip_serializing_if = "Option::is_none")]
     bigstore: Option<bool>,
 }
@@ -38,6 +47,8 @@ pub(crate) struct Creation {
 pub(crate) struct Change {
     #[serde(flatten)]
     settings: Settings,
+    #[serde(flatten)]
+    given: Given,
     #[serde(skip_serializing_if = "Option::is_none")]
     authentication_redis_pass: Option<SecretValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,7 +61,8 @@ impl Change {
     /// What has to change in the database; `None` when nothing has to.
     pub(crate) fn of(seen: &Seen<'_>, secret: Option<&DatabaseSecret<'_>>, bdb: &Bdb) -> Option<Self> {
         let settings = settings(seen, Some(bdb)).missing_in(bdb);
-        let password = secret.filter(|secret| {
+        let given = Given::of(seen).missing_in(seen, bdb);
+        let password = secret.filter(|_| !seen.database.spec.memcached()).filter(|secret| {
             // A password that is not shown, or not as it is, cannot be compared; setting it each time would never end.
             let shown = bdb.authentication_redis_pass.as_deref().filter(|_| !seen.passwords_are_masked());
             shown.is_some() && secret.password.is_some() && shown != secret.password
@@ -58,6 +70,7 @@ impl Change {
         let change = Self {
             shard_key_regex: settings.sharding.is_some_and(|on| on).then_some(&SHARD_KEY_REGEX),
             settings,
+            given,
             authentication_redis_pass: password.map(DatabaseSecret::password_value),
         };
         (!change.names().is_empty()).then_some(change)
@@ -66,6 +79,7 @@ impl Change {
     /// Names of what changes.
     pub(crate) fn names(&self) -> Vec<&'static str> {
         let mut names = self.settings.names();
+        names.extend(self.given.names());
         if self.authentication_redis_pass.is_some() {
             names.push(PASSWORD);
         }
@@ -74,28 +88,23 @@ impl Change {
 
     /// Whether more than the password changes.
     pub(crate) fn has_settings(&self) -> bool {
-        !self.settings.names().is_empty()
+        !self.settings.names().is_empty() || !self.given.names().is_empty()
     }
 }
 
 /// The database as it is to be made.
-pub(crate) fn creation(seen: &Seen<'_>, secret: Option<&DatabaseSecret<'_>>) -> Creation {
+pub(crate) fn creation(seen: &Seen<'_>, cluster: &Cluster, secret: Option<&DatabaseSecret<'_>>) -> Creation {
     let spec = &seen.database.spec;
     let settings = settings(seen, None);
-    let version = said(spec.redis_version.as_ref());
-    let modules = spec.modules_list.iter().map(|module| Module {
-        module_name: module.name.clone(),
-        module_args: module.config.clone().unwrap_or_default(),
-    });
     Creation {
-        type_: "redis",
+        type_: if spec.memcached() { "memcached" } else { "redis" },
         port: spec.port(),
-        authentication_redis_pass: secret.map(DatabaseSecret::password_value),
-        enforce_client_authentication: "disabled",
+        authentication_redis_pass: secret.filter(|_| !spec.memcached()).map(DatabaseSecret::password_value),
         shard_key_regex: settings.sharding.is_some_and(|on| on).then_some(&SHARD_KEY_REGEX),
-        redis_version: version.filter(|version| version.starts_with(|c: char| c.is_ascii_digit())).map(str::to_owned),
-        module_list: modules.collect(),
+        hash_slots_policy: spec.oss_cluster.unwrap_or_default().then_some("16k"),
+        redis_version: version::wanted(seen, cluster).map(str::to_owned),
         bigstore: spec.on_flash().then_some(true),
+        given: Given::of(seen),
         settings,
     }
 }
@@ -107,7 +116,9 @@ fn settings(seen: &Seen<'_>, bdb: Option<&Bdb>) -> Settings {
     let or = |value: Option<&String>, default: &str| Some(said(value).unwrap_or(default).to_owned());
     let oss_cluster = spec.oss_cluster.unwrap_or_default();
     let (data_persistence, aof_policy, snapshot_policy) = persistence(spec);
-    let connections = spec.connection_settings.as_ref();
+    let back_to_default = ConnectionSettings::default();
+    let connections =
+        spec.connection_settings.as_ref().or_else(|| seen.managed(CONNECTION_SETTINGS).then_some(&back_to_default));
     Settings {
         name: Some(seen.observed.name().to_owned()),
         memory_size: Some(spec.memory_size.as_deref().and_then(size::parse).unwrap_or(size::LEAST)),
@@ -138,7 +149,46 @@ fn settings(seen: &Seen<'_>, bdb: Option<&Bdb>) -> Settings {
         data_internode_encryption: spec.data_internode_encryption,
         resp3: spec.resp3,
         bigstore_ram_size: spec.rof_ram_size.as_deref().filter(|_| spec.on_flash()).and_then(size::parse),
+        bigstore_max_ram_ratio: spec.rof_ram_ratio.filter(|_| spec.on_flash()),
+        oss_cluster_api_preferred_ip_type: match &spec.oss_cluster_settings {
+            Some(it) => Some(if it.enable_external_access { "external" } else { "internal" }.to_owned()),
+            None => seen.managed(OSS_CLUSTER_SETTINGS).then(|| "internal".to_owned()),
+        },
+        enforce_client_authentication: match bdb {
+            _ if !spec.client_authentication_certificates.is_empty() => Some("enabled".to_owned()),
+            // The product's default would demand certificates from clients as soon as there is TLS.
+            None => Some("disabled".to_owned()),
+            Some(_) => seen.managed(CERTIFICATES).then(|| "disabled".to_owned()),
+        },
+        db_conns_auditing: spec.auditing.db_conns_auditing.or_else(|| seen.managed(AUDITING).then_some(false)),
+        roles_permissions: match bdb {
+            Some(_) if spec.roles_permissions.is_empty() => seen.managed(ROLES_PERMISSIONS).then(Vec::new),
+            Some(bdb) => asked::roles(seen, bdb).and_then(Result::ok),
+            // As soon as the database is there: who may log in is no reason not to make it.
+            None => None,
+        },
+        replica_sync: match Source::all(spec).is_empty() {
+            false => Some("enabled".to_owned()),
+            true => (spec.replica_sources.is_empty() && seen.managed(REPLICA_SOURCES)).then(|| "disabled".to_owned()),
+        },
         tags: Some(tags(seen, bdb)),
+        ..backup(seen, bdb)
+    }
+}
+
+fn backup(seen: &Seen<'_>, bdb: Option<&Bdb>) -> Settings {
+    let spec = &seen.database.spec;
+    let ready = Given::of(seen).has_place();
+    match &spec.backup {
+        Some(backup) if ready => Settings {
+            backup: Some(true),
+            backup_interval: Some(backup.interval.unwrap_or(INTERVAL)),
+            backup_interval_offset: backup.interval_offset,
+            ..Settings::default()
+        },
+        // One that cannot be told yet leaves the one before as it is.
+        Some(_) => Settings::default(),
+        None => Settings { backup: (bdb.is_some() && seen.managed(BACKUP)).then_some(false), ..Settings::default() },
     }
 }
 

@@ -230,3 +230,18 @@ fn a_database_that_vanished_is_made_again() {
     let plan = plan(&world(&active_redb(&json!({})), &json!([])));
     assert_eq!(plan["calls"][0]["id"], "create");
 }
+
+#[test]
+fn a_module_is_added_to_those_that_are_there() {
+    let there = json!({ "module_list": [{ "module_name": "bf", "module_args": "", "semantic_version": "8.0.1" }] });
+    let added =
+        change(&json!({ "spec": { "modulesList": [{ "name": "bf" }, { "name": "search", "config": "X" }] } }), &there);
+    assert_eq!(
+        added[2]["module_list"],
+        json!([
+            { "module_name": "bf", "module_args": "", "semantic_version": "8.0.1" },
+            { "module_name": "search", "module_args": "X" },
+        ])
+    );
+    untouched(&json!({ "spec": { "modulesList": [{ "name": "bf" }] } }), &there);
+}

@@ -267,7 +267,25 @@ fn rules_name_field_and_remedy() {
     check(json!({ "isRof": true, "memorySize": "2GB" }), "spec.isRof", "redisOnFlashSpec");
     check(json!({ "tags": { "redb_name": "x" } }), "spec.tags", "`redb_name`");
     check(json!({ "proxyPolicy": "any" }), "spec.proxyPolicy", "all-nodes");
-    check(json!({ "type": "memcached" }), "spec.type", "not supported");
+    check(json!({ "type": "memcached", "ossCluster": true }), "spec.type", "OSS cluster");
+    check(json!({ "memcachedSaslSecretName": "x" }), "spec.memcachedSaslSecretName", "set type to memcached");
+    check(json!({ "rofRamRatio": 20 }), "spec.isRof", "rofRamRatio");
+    check(json!({ "backup": { "interval": 60 } }), "spec.backup", "one of s3");
+    check(
+        json!({ "backup": { "interval": 60, "intervalOffset": 5, "mount": { "path": "/b" } } }),
+        "spec.backup.intervalOffset",
+        "86400 or 43200",
+    );
+    check(
+        json!({ "replicaSources": [{ "replicaSourceType": "DNS", "replicaSourceName": "x" }] }),
+        "spec.replicaSources.replicaSourceType",
+        "SECRET or REDB",
+    );
+    check(
+        json!({ "ossClusterSettings": { "enableExternalAccess": true } }),
+        "spec.ossClusterSettings.enableExternalAccess",
+        "set ossCluster",
+    );
 }
 
 #[test]
@@ -280,11 +298,11 @@ fn a_port_that_another_database_has_is_refused() {
 
 #[test]
 fn fields_that_are_not_acted_on_are_named() {
-    let spec = json!({ "spec": { "backup": { "interval": 3600 }, "alertSettings": {}, "redisVersion": "latest", "rolesPermissions": [] } });
+    let spec = json!({ "spec": { "backup": { "swift": {} }, "alertSettings": {}, "activeActive": { "name": "aa" }, "rolesPermissions": [] } });
     let plan = plan(&world(&redb(&spec), &json!([])));
     let fields: Vec<&str> =
         plan["notes"]["unsupported"].as_array().unwrap().iter().map(|entry| entry["field"].as_str().unwrap()).collect();
-    assert_eq!(fields, ["spec.backup", "spec.alertSettings", "spec.redisVersion"]);
+    assert_eq!(fields, ["spec.backup.swift", "spec.activeActive"]);
 }
 
 fn any_bdb() -> impl Strategy<Value = Value> {

@@ -1,0 +1,111 @@
+//! What is read by calls, because it is no fact: roles, ACLs and alerts (REST reference, 6.7 and 9).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use stepwright_sdk::Call;
+
+use crate::seen::Seen;
+use crate::settings::{Bdb, RolePermission};
+use crate::status::ALERTS;
+
+/// Every id of a call that only reads begins so.
+const READ: &str = "read ";
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Named {
+    uid: u64,
+    name: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ShownAlert {
+    enabled: bool,
+    threshold: Option<crate::spec::Threshold>,
+}
+
+/// Of the body of `POST /v1/bdbs/alerts/{uid}`. Thresholds are texts.
+#[derive(Debug, Serialize)]
+pub(crate) struct Alert {
+    enabled: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    threshold: Option<String>,
+}
+
+/// The reads that the spec needs of an existing database.
+pub(crate) fn calls(seen: &Seen<'_>, bdb: &Bdb) -> Vec<Call> {
+    let spec = &seen.database.spec;
+    let mut calls = Vec::new();
+    if !spec.roles_permissions.is_empty() {
+        calls.push(Call::get("read roles", "/v1/roles"));
+        calls.push(Call::get("read acls", "/v1/redis_acls"));
+    }
+    if !spec.alert_settings.is_empty() || seen.database.status.managed_fields.iter().any(|it| it.starts_with(ALERTS)) {
+        calls.push(Call::get("read alerts", format!("/v1/bdbs/alerts/{}", bdb.uid)));
+    }
+    calls
+}
+
+/// The round before this one read.
+pub(crate) fn was_read(seen: &Seen<'_>) -> bool {
+    seen.reply(READ).is_some()
+}
+
+/// Why something could not be read.
+pub(crate) fn unread(seen: &Seen<'_>) -> Option<String> {
+    let failed = seen.observed.replies.iter().find(|reply| reply.id.starts_with(READ) && !reply.is_success())?;
+    Some(format!("{} of the cluster are not known: {}", failed.id.trim_start_matches(READ), failed.error_text()))
+}
+
+fn named(seen: &Seen<'_>, what: &str) -> Option<Vec<Named>> {
+    seen.observed.reply(what).filter(|reply| reply.is_success())?.json()
+}
+
+/// `rolesPermissions` with uids, in the order of the database where it has the same. `None` while roles and ACLs were not
+/// read. What the cluster does not have comes back in words.
+pub(crate) fn roles(seen: &Seen<'_>, bdb: &Bdb) -> Option<Result<Vec<RolePermission>, String>> {
+    let (roles, acls) = (named(seen, "read roles")?, named(seen, "read acls")?);
+    let find = |all: &[Named], kind: &str, field: &str, name: &str| {
+        all.iter().find(|one| one.name == name).map(|one| one.uid).ok_or_else(|| {
+            let there: Vec<&str> = all.iter().map(|one| one.name.as_str()).collect();
+            format!("spec.rolesPermissions.{field}: the cluster has no {kind} `{name}`; it has {}", there.join(", "))
+        })
+    };
+    let pair = |it: &crate::spec::RolePermission| {
+        let role_uid = find(&roles, "role", "role", &it.role)?;
+        Ok(RolePermission { role_uid, redis_acl_uid: find(&acls, "ACL", "acl", &it.acl)? })
+    };
+    let wanted: Result<Vec<RolePermission>, String> = seen.database.spec.roles_permissions.iter().map(pair).collect();
+    Some(wanted.map(|wanted| {
+        let shown = bdb.roles_permissions.as_deref().unwrap_or_default();
+        let same = shown.len() == wanted.len() && wanted.iter().all(|one| shown.contains(one));
+        if same { shown.to_vec() } else { wanted }
+    }))
+}
+
+/// Alerts that are not as the spec says, or were once and are no longer in it.
+pub(crate) fn alerts(seen: &Seen<'_>) -> BTreeMap<String, Alert> {
+    let Some(reply) = seen.observed.reply("read alerts").filter(|reply| reply.is_success()) else {
+        return BTreeMap::new();
+    };
+    let shown: BTreeMap<String, ShownAlert> = reply.json().unwrap_or_default();
+    let spec = &seen.database.spec.alert_settings;
+    let mut wanted = BTreeMap::new();
+    for (name, alert) in spec {
+        let threshold = alert.threshold.as_ref().map(ToString::to_string);
+        let (is_on, has) = shown.get(name).map_or((false, None), |it| (it.enabled, it.threshold.as_ref()));
+        let has = has.map(ToString::to_string);
+        if alert.enabled != is_on || threshold.as_ref().is_some_and(|wanted| Some(wanted) != has.as_ref()) {
+            wanted.insert(name.clone(), Alert { enabled: alert.enabled, threshold });
+        }
+    }
+    let managed = seen.database.status.managed_fields.iter().filter_map(|field| field.strip_prefix(ALERTS));
+    for name in managed.filter(|name| !spec.contains_key(*name)) {
+        if shown.get(name).is_some_and(|it| it.enabled) {
+            wanted.insert(name.to_owned(), Alert { enabled: false, threshold: None });
+        }
+    }
+    wanted
+}

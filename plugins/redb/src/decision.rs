@@ -1,0 +1,62 @@
+//! What is decided of a resource, before it is written down as a plan.
+
+use std::time::Duration;
+
+use stepwright_sdk::{Call, Event, Failure, Progress, Wait};
+
+use crate::rules;
+use crate::seen::Seen;
+use crate::settings::Bdb;
+use crate::status::Status;
+
+/// Again after something that will be over soon.
+pub(crate) const SOON: u64 = 1;
+/// Again after a reply that did not come.
+pub(crate) const AFTER_SILENCE: u64 = 2;
+/// Again after a refusal: what would help is a change, which is noticed sooner.
+pub(crate) const AFTER_REFUSAL: u64 = 30;
+
+/// What is decided before it is written down as a plan.
+pub(crate) struct Decision {
+    pub(crate) progress: Progress,
+    pub(crate) status: Status,
+    pub(crate) calls: Vec<Call>,
+    pub(crate) events: Vec<Event>,
+}
+
+impl Decision {
+    pub(crate) fn done(status: Status) -> Self {
+        Self { progress: Progress::Done, status, calls: Vec::new(), events: Vec::new() }
+    }
+
+    pub(crate) fn waiting(status: Status, reason: impl Into<String>, seconds: impl Into<Option<u64>>) -> Self {
+        let wait = Wait { reason: reason.into(), again_in: seconds.into().map(Duration::from_secs) };
+        Self { progress: Progress::Waiting(wait), status, calls: Vec::new(), events: Vec::new() }
+    }
+
+    pub(crate) fn call(mut self, call: Call) -> Self {
+        self.calls.push(call);
+        self
+    }
+
+    pub(crate) fn failed(mut self) -> Self {
+        if let Progress::Waiting(wait) = &self.progress {
+            self.events.push(Event::warning("DatabaseFailed", wait.reason.clone()));
+        }
+        self
+    }
+}
+
+/// Why nothing may be sent now.
+pub(crate) fn license_holds(seen: &Seen<'_>, bdbs: &[Bdb], status: &Status) -> Result<Option<Decision>, Failure> {
+    // What is not known of the license, the cluster judges.
+    let Some(license) = seen.license.known() else { return Ok(None) };
+    if license.expired == Some(true) {
+        let text = "the cluster's license has expired, so databases cannot be made or changed: install another";
+        return Ok(Some(Decision::waiting(status.clone(), text, None)));
+    }
+    match rules::license(seen, license, bdbs) {
+        Some(violation) => Err(Failure::Invalid(vec![violation])),
+        None => Ok(None),
+    }
+}
