@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::replica;
+use crate::rules;
 use crate::seen::Seen;
 use crate::settings::Bdb;
 use crate::spec::said;
@@ -76,6 +77,18 @@ pub(crate) fn fields(seen: &Seen<'_>, bdb: Option<&Bdb>) -> Vec<Field> {
             let text = format!("the arguments of module {name} are set when it is added, and not changed later");
             add("spec.modulesList.config", text);
         }
+    }
+    let earlier = |own: &Bdb, other: &&Bdb| other.uid < own.uid && other.name() == own.name();
+    let first = bdb.and_then(|own| seen.bdbs.known()?.iter().find(|other| earlier(own, other)));
+    if let Some(first) = first {
+        // Two that were made at the same moment; neither saw the other, and none is thrown away.
+        let text = format!(
+            "the cluster had a database of this name before (uid {}), and {}: clients that ask by name may reach that one, \
+             so delete one of the two",
+            first.uid,
+            rules::made_by(first)
+        );
+        add("metadata.name", text);
     }
     let unseen = |names: Vec<&str>| {
         let names: Vec<String> =
