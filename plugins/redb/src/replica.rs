@@ -82,6 +82,18 @@ impl Source {
     }
 }
 
+/// The Secrets that the sources name.
+pub(crate) fn secrets(spec: &Spec) -> Vec<&str> {
+    let mut names: Vec<&str> = Vec::new();
+    for source in &spec.replica_sources {
+        let all =
+            [Some(&source.replica_source_name), source.server_cert_secret.as_ref(), source.client_key_secret.as_ref()];
+        names.extend(all.into_iter().filter_map(said));
+    }
+    names.dedup();
+    names
+}
+
 /// A source is another resource, whose address and password would have to be put together.
 pub(crate) fn unsupported(spec: &Spec) -> bool {
     spec.replica_sources.iter().any(|source| source.replica_source_type == REDB)

@@ -4,7 +4,7 @@
 
 use stepwright_sdk::{Failure, Observed, Violation};
 
-use crate::bdb::RESERVED_TAGS;
+use crate::bdb::{REDB_NAME, REDB_NAMESPACE, RESERVED_TAGS};
 use crate::seen::{License, Seen};
 use crate::settings::Bdb;
 use crate::size;
@@ -193,6 +193,14 @@ fn modules(spec: &Spec, cluster: &Cluster, check: &mut dyn FnMut(bool, &str, Str
     }
 }
 
+/// Which resource a database is of, in words.
+pub(crate) fn made_by(bdb: &Bdb) -> String {
+    match (bdb.tag(REDB_NAMESPACE), bdb.tag(REDB_NAME)) {
+        (Some(namespace), Some(name)) => format!("RedisEnterpriseDatabase `{namespace}/{name}` made it"),
+        _ => "no resource made it".to_owned(),
+    }
+}
+
 /// Rules that need the list of the cluster's databases.
 pub(crate) fn of_cluster(seen: &Seen<'_>, cluster: &Cluster, bdbs: &[Bdb]) -> Vec<Violation> {
     let spec = &seen.database.spec;
@@ -206,10 +214,7 @@ pub(crate) fn of_cluster(seen: &Seen<'_>, cluster: &Cluster, bdbs: &[Bdb]) -> Ve
     let others = || bdbs.iter().filter(|bdb| own.is_none_or(|own| own.uid != bdb.uid));
     // A second one beside ours is odd, but no reason to leave ours alone.
     if let Some(foreign) = others().find(|bdb| own.is_none() && bdb.name() == seen.observed.name()) {
-        let of = match (foreign.tag("redb_namespace"), foreign.tag("redb_name")) {
-            (Some(namespace), Some(name)) => format!("RedisEnterpriseDatabase `{namespace}/{name}` made it"),
-            _ => "no resource made it".to_owned(),
-        };
+        let of = made_by(foreign);
         let text = format!(
             "the cluster has another database `{}` (uid {}), and {of}: name this resource differently, or delete that database",
             foreign.name(),
@@ -233,7 +238,8 @@ pub(crate) fn of_cluster(seen: &Seen<'_>, cluster: &Cluster, bdbs: &[Bdb]) -> Ve
     if let (Some(own), Some(_)) = (own, spec.shard_count) {
         let (found, wanted) = (own.shards_count.unwrap_or(1), spec.shards());
         let text = format!(
-            "the database has {found} shards, and they can only grow, to a multiple of that: {wanted} is not possible"
+            "the database has {found} shards, and they can only grow, to a multiple of that: {wanted} is not possible; for \
+             fewer, make a smaller database and copy the data into it with replicaSources"
         );
         check(wanted >= found && wanted.is_multiple_of(found.max(1)), "spec.shardCount", text);
     }

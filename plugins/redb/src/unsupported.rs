@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::replica;
+use crate::rules;
 use crate::seen::Seen;
 use crate::settings::Bdb;
 use crate::spec::said;
@@ -76,6 +77,34 @@ pub(crate) fn fields(seen: &Seen<'_>, bdb: Option<&Bdb>) -> Vec<Field> {
             let text = format!("the arguments of module {name} are set when it is added, and not changed later");
             add("spec.modulesList.config", text);
         }
+    }
+    let earlier = |own: &Bdb, other: &&Bdb| other.uid < own.uid && other.name() == own.name();
+    let first = bdb.and_then(|own| seen.bdbs.known()?.iter().find(|other| earlier(own, other)));
+    if let Some(first) = first {
+        // Two that were made at the same moment; neither saw the other, and none is thrown away.
+        let text = format!(
+            "the cluster had a database of this name before (uid {}), and {}: clients that ask by name may reach that one, \
+             so delete one of the two",
+            first.uid,
+            rules::made_by(first)
+        );
+        add("metadata.name", text);
+    }
+    let unseen = |names: Vec<&str>| {
+        let names: Vec<String> =
+            names.into_iter().filter(|name| seen.secret(name).is_none()).map(|name| format!("`{name}`")).collect();
+        (!names.is_empty()).then(|| names.join(", "))
+    };
+    // Secrets that stand in a list are given to the cluster, but not watched.
+    if let Some(names) = unseen(spec.client_authentication_certificates.iter().map(String::as_str).collect()) {
+        let text =
+            format!("another certificate inside of a Secret is not noticed ({names}): name another Secret instead");
+        add("spec.clientAuthenticationCertificates", text);
+    }
+    let sources = if replica::unsupported(spec) { Vec::new() } else { replica::secrets(spec) };
+    if let Some(names) = unseen(sources) {
+        let text = format!("another value inside of a Secret is not noticed ({names}): name another Secret instead");
+        add("spec.replicaSources", text);
     }
     if seen.passwords_are_masked() && spec.default_user() {
         let text = "the cluster hides passwords (mask_bdb_credentials), so a change in the Secret is not noticed";

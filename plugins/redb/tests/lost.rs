@@ -123,3 +123,23 @@ fn a_second_of_the_name_is_refused_by_the_name_of_the_first() {
          resource differently, or delete that database"
     );
 }
+
+#[test]
+fn two_that_were_made_at_the_same_moment_are_both_kept_and_the_second_is_told() {
+    let tags = |namespace: &str| {
+        json!([
+            { "key": "managed_by", "value": "stepwright" }, { "key": "redb_name", "value": "mydb" },
+            { "key": "redb_namespace", "value": namespace },
+        ])
+    };
+    let theirs = bdb(&json!({ "uid": 1, "tags": tags("other"), "port": 0, "endpoints": [] }));
+    let ours = bdb(&json!({ "uid": 2, "tags": tags("ns") }));
+    let told = plan(&world(&common::active_redb(&json!({ "status": { "databaseUID": "2" } })), &json!([theirs, ours])));
+    assert_eq!(told["calls"], Value::Null);
+    let note = &told["notes"]["unsupported"][0];
+    assert_eq!(note["field"], "metadata.name");
+    assert!(
+        note["reason"].as_str().unwrap().contains("(uid 1), and RedisEnterpriseDatabase `other/mydb` made it"),
+        "{note}"
+    );
+}
