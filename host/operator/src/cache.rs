@@ -229,9 +229,13 @@ impl Caches {
                     let absent = matches!(&error, kube::Error::Discovery(_))
                         || matches!(&error, kube::Error::Api(status) if status.code == 404);
                     if absent {
-                        warn!(%kind, "the API server does not serve this kind; looking again later");
-                        if let Some(cache) = self.state.write().kinds.get_mut(&kind) {
+                        let news = self.state.write().kinds.get_mut(&kind).is_some_and(|cache| {
+                            let news = !cache.absent;
                             cache.absent = true;
+                            news
+                        });
+                        if news {
+                            warn!(%kind, "the API server does not serve this kind; looking again now and then");
                         }
                         self.progress.send_modify(|count| *count += 1);
                     } else {
