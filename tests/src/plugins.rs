@@ -15,7 +15,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use stepwright_core::guest::{Guest, GuestError};
 use stepwright_dev_cluster::programs_folder;
-use stepwright_engine::{ChildCompiler, Compiler, Engine, EngineConfig};
+use stepwright_engine::{CacheConfig, CacheKey, ChildCompiler, Compiler, Engine, EngineConfig};
 use stepwright_operator::lease;
 use stepwright_operator::plugins::PluginSettings;
 
@@ -33,9 +33,16 @@ pub async fn engine_operator(client: Client, namespace: String, steps: &[&str], 
     let program = programs_folder().expect("programs").join("stepwright");
     let mut compiler = ChildCompiler::new(program, ["compile".into()]);
     (compiler.memory_mib, compiler.seconds) = (COMPILE_MIB, COMPILE_SECONDS);
-    let config = EngineConfig { compiler: Compiler::Child(compiler), ..EngineConfig::default() };
+    // As an operator of a cluster has it: what was compiled once is mapped ever after.
+    let folder = tempfile::tempdir().expect("a folder");
+    let cache = CacheConfig { folder: folder.path().join("code"), key: CacheKey([7; 32]), max_mib: 256 };
+    let config = EngineConfig { compiler: Compiler::Child(compiler), cache: Some(cache), ..EngineConfig::default() };
     let engine = Arc::new(Engine::new(config).expect("a sandbox"));
-    let load = move |bytes: &[u8]| -> Result<Arc<dyn Guest>, GuestError> { Ok(Arc::new(engine.load(bytes)?)) };
+    let load = move |bytes: &[u8]| -> Result<Arc<dyn Guest>, GuestError> {
+        // The folder goes when the operator does.
+        let _kept = &folder;
+        Ok(Arc::new(engine.load(bytes)?))
+    };
     let plugins = embedded.iter().map(|bytes| load(bytes).expect("the embedded plugin loads")).collect();
     // What happens when a plugin answers for real is to be seen here; in rehearsal it would come to light before.
     let settings = PluginSettings { rehearsal_passes: 0, ..PluginSettings::default() };

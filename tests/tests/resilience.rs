@@ -106,7 +106,7 @@ async fn an_invalid_change_leaves_the_cluster_alone(world: &World) {
 }
 
 /// Each sinner would take the place of `redb`, and is found out in rehearsal: on what the database was asked before. What
-/// answered goes on, and so does the cluster. Sinners that get past rehearsal are in `hostile`.
+/// answered goes on, and so does the cluster. Sinners that get past rehearsal are in `hostile_plugins`.
 async fn misbehaving_plugins_are_not_taken_up(world: &World) {
     let folder = stepwright_dev_cluster::programs_folder().unwrap().join("../guests");
     for (sinner, words) in [("traps", "trapped"), ("spins", "past its deadline"), ("eats-memory", "MiB of memory")] {

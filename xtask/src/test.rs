@@ -1,9 +1,12 @@
 //! Tests and lints: what CI runs, and what a person runs.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::Instant;
 
+use anyhow::{Context as _, ensure};
 use clap::ValueEnum;
+use serde_json::Value;
 
 use crate::build::{self, cargo};
 use crate::command::run;
@@ -37,12 +40,10 @@ pub(crate) fn run_tests(paths: &Paths, options: &Options) -> anyhow::Result<()> 
     stage("plugins", || plugins::build_plugins(&paths.root))?;
     if wants(Part::Unit) {
         stage("unit tests", || {
-            run(tests(paths).args(["--workspace", "--exclude", E2E, "--lib", "--bins"]))?;
-            run(tests(paths).args(["--workspace", "--exclude", E2E, "--doc"]))
+            run(tests(paths).args(["--workspace", "--lib", "--bins"]))?;
+            run(tests(paths).args(["--workspace", "--doc"]))
         })?;
-        stage("unit tests of the plugins", || {
-            run(tests(paths).current_dir(paths.root.join("plugins")).arg("--workspace"))
-        })?;
+        stage("unit tests of the plugins", || run(native(tests(paths), paths).arg("--workspace")))?;
         stage("unit tests of the plugins in other languages", || foreign::test(&paths.root))?;
     }
     if wants(Part::Integration) || wants(Part::E2e) {
@@ -51,27 +52,54 @@ pub(crate) fn run_tests(paths: &Paths, options: &Options) -> anyhow::Result<()> 
     }
     if wants(Part::Integration) {
         // One crate after the other, as cargo does, and few at once within it: clusters are heavy.
-        stage("integration tests", || {
-            let mut command = tests(paths);
-            run(command.args(["--workspace", "--exclude", E2E, "--test", "*"]))
-        })?;
+        stage("integration tests", || run(tests(paths).args(targets(paths, |package| package != E2E)?)))?;
     }
     if wants(Part::E2e) {
-        stage("end-to-end tests", || run(tests(paths).args(["-p", E2E, "--", "--test-threads=1"])))?;
+        stage("end-to-end tests", || {
+            let targets = targets(paths, |package| package == E2E)?;
+            run(tests(paths).args(targets).args(["--", "--test-threads=1"]))
+        })?;
     }
     println!("all tests passed in {:.0} s", started.elapsed().as_secs_f64());
     Ok(())
 }
 
 pub(crate) fn lint(paths: &Paths) -> anyhow::Result<()> {
-    let plugins = paths.root.join("plugins");
     stage("format", || run(cargo(paths, "fmt").args(["--all", "--check"])))?;
-    stage("format of the plugins", || run(cargo(paths, "fmt").args(["--all", "--check"]).current_dir(&plugins)))?;
+    stage("format of the plugins", || run(native(cargo(paths, "fmt"), paths).args(["--all", "--check"])))?;
     // The host's build embeds them.
     stage("plugins", || plugins::build_plugins(&paths.root))?;
     let deny = ["--workspace", "--all-targets", "--", "-D", "warnings"];
     stage("clippy", || run(cargo(paths, "clippy").args(deny)))?;
-    stage("clippy of the plugins", || run(cargo(paths, "clippy").args(deny).current_dir(&plugins)))
+    stage("clippy of the plugins", || run(native(cargo(paths, "clippy"), paths).args(deny)))
+}
+
+/// Cargo in the plugins' workspace, for this machine instead of WebAssembly. In a target folder of its own: the root's
+/// workspace compiles some of the same packages, and cargo would take what one made for what the other needs.
+fn native(mut command: Command, paths: &Paths) -> Command {
+    command.current_dir(paths.root.join("plugins")).env("CARGO_TARGET_DIR", paths.target.join("plugins-native"));
+    command
+}
+
+/// The integration tests of some packages, as options of `cargo test`. The whole workspace is named all the same, and targets
+/// within it are chosen: with fewer packages cargo would unite their features differently, and compile wasmtime once more.
+fn targets(paths: &Paths, wanted: impl Fn(&str) -> bool) -> anyhow::Result<Vec<String>> {
+    let output = cargo(paths, "metadata").args(["--no-deps", "--format-version", "1"]).output()?;
+    ensure!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).context("cargo metadata printed something else")?;
+    let list = |value: &Value, key: &str| value.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
+    let text = |value: &Value| value.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let is_test = |target: &Value| list(target, "kind").iter().any(|kind| kind == "test");
+    let (mut chosen, mut others) = (BTreeSet::new(), BTreeSet::new());
+    for package in list(&metadata, "packages") {
+        let names = list(&package, "targets").into_iter().filter(is_test).map(|target| text(&target));
+        if wanted(&text(&package)) { chosen.extend(names) } else { others.extend(names) }
+    }
+    let twice: Vec<&String> = chosen.intersection(&others).collect();
+    ensure!(twice.is_empty(), "tests of several packages have the same name, so that none can be chosen: {twice:?}");
+    ensure!(!chosen.is_empty(), "there are no tests");
+    let options = chosen.into_iter().flat_map(|name| ["--test".to_owned(), name]);
+    Ok(std::iter::once("--workspace".to_owned()).chain(options).collect())
 }
 
 fn tests(paths: &Paths) -> Command {
