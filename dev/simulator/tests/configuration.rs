@@ -94,7 +94,13 @@ async fn a_node_with_another_image_has_another_version_and_its_masters_come_back
     let node = &mut nodes.all[old - 1];
     node.terminate();
     node.version = Some("8.0.20-50");
-    node.start();
+    // Until the others have missed it, they tell what was true before.
+    until("the node to be missed", async || {
+        let list = nodes.all[nodes.master().await].get("/v1/nodes").await.1;
+        list.as_array()?.iter().any(|node| node["uid"] == json!(old) && node["status"] == "down").then_some(())
+    })
+    .await;
+    nodes.all[old - 1].start();
     let ask = async |path: &str| nodes.all[nodes.master().await].get(path).await.1;
     until("the new version in the list of nodes", async || {
         let list = ask("/v1/nodes").await;
@@ -108,13 +114,9 @@ async fn a_node_with_another_image_has_another_version_and_its_masters_come_back
         (replica["status"] == "active" && replica["sync"]["status"] == "idle").then_some(())
     })
     .await;
-    // Asked again, as an operator does: a replica that lost its link again at this moment is not made the master.
-    until("the master to be back", async || {
-        let master = nodes.master().await;
-        assert_eq!(nodes.all[master].call("POST", &action("maintenance_off"), &json!({})).await.0, 200);
-        (home(&ask(&shards).await, "master") == old).then_some(())
-    })
-    .await;
+    let master = nodes.master().await;
+    assert_eq!(nodes.all[master].call("POST", &action("maintenance_off"), &json!({})).await.0, 200);
+    until("the master to be back", async || (home(&ask(&shards).await, "master") == old).then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
