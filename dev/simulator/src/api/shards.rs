@@ -81,7 +81,8 @@ fn view(bdb: &Bdb, shard: &Shard, report: Option<&ShardReport>) -> Value {
     });
     if let (Some(view), ShardRole::Slave) = (view.as_object_mut(), shard.role) {
         let link = match report {
-            Some(report) if report.link_up => "idle",
+            // In sync is what the cluster has taken note of: by that it chooses who may be a master.
+            Some(report) if report.link_up && shard.synced => "idle",
             Some(report) if report.running => "in_progress",
             _ => "link_down",
         };
