@@ -13,7 +13,7 @@ use stepwright_core::guest::{Called, Digest, Guest, GuestError, Usage};
 use stepwright_core::manifest::Manifest;
 use stepwright_core::object::{Object, ObjectRef, TypeRef};
 use stepwright_core::observation::{Fact, Observation, Reply};
-use stepwright_core::plan::{Failure, Plan, Progress, Violation};
+use stepwright_core::plan::{Failure, Plan, Violation};
 use stepwright_core::policy::Verdict;
 use stepwright_core::world::World;
 use stepwright_operator::system::{ManagedSystem, Reader, ResolvedCall, SystemId};
@@ -115,20 +115,6 @@ impl Guest for NativePolicy {
     fn review(&self, observed: &Observation, planned: &Plan) -> Called<Verdict> {
         self.shown.lock().push((observed.clone(), planned.clone()));
         Called { answer: (self.judges)(observed, planned), usage: Usage::default() }
-    }
-}
-
-/// A plan that wants nothing and is done.
-pub fn plan() -> Plan {
-    Plan {
-        desired: vec![],
-        amended: vec![],
-        calls: vec![],
-        status: None,
-        defaults: None,
-        events: vec![],
-        notes: None,
-        progress: Progress::Done,
     }
 }
 

@@ -5,7 +5,7 @@ use stepwright_core::guest::{Called, Digest, GuestError, Usage};
 use stepwright_core::journal::{FORMAT, Used};
 use stepwright_core::manifest::Manifest;
 use stepwright_core::object::{Object, ObjectRef};
-use stepwright_core::plan::{Failure, Plan, Progress, Violation};
+use stepwright_core::plan::{Failure, Plan, Violation};
 
 use super::*;
 
@@ -45,16 +45,7 @@ impl Guest for Porter {
         } else {
             let body = format!(r#"{{"spec":{{"port":{}}}}}"#, observed.settings);
             let service = Object { id: id("Service", &observed.primary.id.name), body };
-            Ok(Ok(Plan {
-                desired: vec![service],
-                amended: vec![],
-                calls: vec![],
-                status: None,
-                defaults: None,
-                events: vec![],
-                notes: None,
-                progress: Progress::Done,
-            }))
+            Ok(Ok(Plan { desired: vec![service], ..Plan::done() }))
         };
         Called { answer, usage: Usage::default() }
     }

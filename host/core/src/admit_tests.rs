@@ -18,19 +18,6 @@ fn object(kind: &str, name: &str, body: Value) -> Object {
     Object { id, body: body.to_string() }
 }
 
-fn plan() -> Plan {
-    Plan {
-        desired: vec![],
-        amended: vec![],
-        calls: vec![],
-        status: None,
-        defaults: None,
-        events: vec![],
-        notes: None,
-        progress: Progress::Done,
-    }
-}
-
 fn grants() -> Grants {
     Grants {
         writes: ["Secret", "ConfigMap", "Service", "Node"].iter().map(|kind| TypeRef::new("v1", *kind)).collect(),
@@ -70,7 +57,7 @@ fn refused(plan: Plan, reason: &str) {
 }
 
 fn with(object: Object) -> Plan {
-    Plan { desired: vec![object], ..plan() }
+    Plan { desired: vec![object], ..Plan::done() }
 }
 
 #[test]
@@ -99,11 +86,11 @@ fn another_namespace_is_refused() {
 #[test]
 fn one_object_twice_is_refused() {
     let twice = vec![object("Service", "s", json!({})), object("Service", "s", json!({}))];
-    refused(Plan { desired: twice, ..plan() }, "ObjectTwice");
+    refused(Plan { desired: twice, ..Plan::done() }, "ObjectTwice");
     let both = Plan {
         desired: vec![object("Service", "s", json!({}))],
         amended: vec![object("Service", "s", json!({}))],
-        ..plan()
+        ..Plan::done()
     };
     refused(both, "ObjectTwice");
 }
@@ -162,13 +149,13 @@ fn names_stay_within_their_segment_of_a_url() {
 fn limits_of_the_manifest_are_kept_with_both_numbers() {
     let limits = Limits { objects: 1, calls: 0, ..Limits::default() };
     let two = vec![object("Service", "a", json!({})), object("Service", "b", json!({}))];
-    let error = limited(Plan { desired: two.clone(), ..plan() }, limits).unwrap_err();
+    let error = limited(Plan { desired: two.clone(), ..Plan::done() }, limits).unwrap_err();
     assert_eq!(error.reason(), "PlanTooLarge");
     assert!(error.to_string().starts_with("the plan holds 2 objects; at most 1 are taken"), "{error}");
     let call = Call { id: "1".into(), target: None, method: "GET".into(), path: "/v1/bdbs".into(), body: None };
-    let error = limited(Plan { calls: vec![call], ..plan() }, limits).unwrap_err();
+    let error = limited(Plan { calls: vec![call], ..Plan::done() }, limits).unwrap_err();
     assert!(error.to_string().starts_with("the plan holds 1 calls; at most 0 are taken"), "{error}");
-    assert!(run(Plan { desired: two, ..plan() }).is_ok());
+    assert!(run(Plan { desired: two, ..Plan::done() }).is_ok());
 }
 
 #[test]
@@ -184,12 +171,12 @@ fn a_strangers_secret_is_neither_read_nor_taken_over() {
             path: "/v1/bdbs/1".into(),
             body: Some(body.to_string()),
         }],
-        ..plan()
+        ..Plan::done()
     };
     refused(call(json!({"deep": [{"x": reference}]})), "SecretNotGranted");
     assert!(run(call(json!({"x": {"$secretKeyRef": {"name": "mine", "key": "k"}}}))).is_ok());
     let amended = object("Secret", "mine", json!({"stringData": {"x": reference}}));
-    refused(Plan { amended: vec![amended], ..plan() }, "SecretNotGranted");
+    refused(Plan { amended: vec![amended], ..Plan::done() }, "SecretNotGranted");
 }
 
 #[test]
@@ -204,7 +191,7 @@ fn a_secret_value_may_not_leave_through_a_config_map() {
 fn calls_are_matched_by_method_and_path() {
     let call = |method: &str, path: &str| Plan {
         calls: vec![Call { id: "1".into(), target: None, method: method.into(), path: path.into(), body: None }],
-        ..plan()
+        ..Plan::done()
     };
     assert!(run(call("PUT", "/v1/bdbs/7?dry_run")).is_ok());
     refused(call("DELETE", "/v1/bdbs/7"), "CallNotGranted");
@@ -216,13 +203,13 @@ fn calls_are_matched_by_method_and_path() {
 
 #[test]
 fn status_conditions_are_the_hosts() {
-    refused(Plan { status: Some(json!({"conditions": []}).to_string()), ..plan() }, "PlanMalformed");
+    refused(Plan { status: Some(json!({"conditions": []}).to_string()), ..Plan::done() }, "PlanMalformed");
 }
 
 #[test]
 fn long_event_messages_are_cut_at_a_character() {
     let event = Event { severity: Severity::Normal, reason: "Long".into(), message: "ä".repeat(1000) };
-    let admitted = run(Plan { events: vec![event], ..plan() }).unwrap();
+    let admitted = run(Plan { events: vec![event], ..Plan::done() }).unwrap();
     assert!(admitted.events()[0].message.len() <= 1024);
 }
 
@@ -234,7 +221,7 @@ fn what_is_needed_first_comes_first() {
             object("Service", "a", json!({})),
             object("Secret", "z", json!({})),
         ],
-        ..plan()
+        ..Plan::done()
     })
     .unwrap();
     let names: Vec<&str> = admitted.desired().iter().map(|object| object.id.name.as_str()).collect();
@@ -267,7 +254,7 @@ proptest! {
             object.id.namespace = namespace.clone();
             object
         }).collect();
-        if let Ok(admitted) = run(Plan { desired, ..plan() }) {
+        if let Ok(admitted) = run(Plan { desired, ..Plan::done() }) {
             for object in admitted.desired() {
                 prop_assert!(grants().writes.contains(&TypeRef::from(&object.id)));
                 prop_assert_eq!(object.id.namespace.as_deref(), Some("ns"));
@@ -280,7 +267,7 @@ proptest! {
     #[test]
     fn order_does_not_matter(names in proptest::collection::btree_set("[a-z]{1,5}", 0..6)) {
         let make = |names: Vec<&String>| Plan {
-            desired: names.iter().map(|name| object("Service", name, json!({}))).collect(), ..plan()
+            desired: names.iter().map(|name| object("Service", name, json!({}))).collect(), ..Plan::done()
         };
         let forward = run(make(names.iter().collect())).unwrap();
         let backward = run(make(names.iter().rev().collect())).unwrap();

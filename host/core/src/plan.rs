@@ -70,6 +70,20 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// A plan that wants nothing and is done.
+    pub fn done() -> Self {
+        Self {
+            desired: Vec::new(),
+            amended: Vec::new(),
+            calls: Vec::new(),
+            status: None,
+            defaults: None,
+            events: Vec::new(),
+            notes: None,
+            progress: Progress::Done,
+        }
+    }
+
     /// Bytes that came out of the sandbox, bodies only: a size for logs and metrics.
     pub fn size(&self) -> usize {
         let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);

@@ -99,16 +99,7 @@ mod tests {
             },
             body: body.to_string(),
         };
-        Plan {
-            desired: objects.iter().map(object).collect(),
-            amended: vec![],
-            calls: vec![],
-            status: None,
-            defaults: None,
-            events: vec![],
-            notes: None,
-            progress: Progress::Done,
-        }
+        Plan { desired: objects.iter().map(object).collect(), ..Plan::done() }
     }
 
     #[test]

@@ -57,7 +57,7 @@ mod tests {
     use super::*;
     use crate::journal::Reason;
     use crate::object::{Object, ObjectRef};
-    use crate::plan::{Plan, Progress};
+    use crate::plan::Plan;
 
     fn planned(bodies: &[(&str, &str)]) -> Answer {
         let object = |(name, body): &(&str, &str)| Object {
@@ -69,16 +69,7 @@ mod tests {
             },
             body: (*body).to_owned(),
         };
-        Answer::Planned(Arc::new(Plan {
-            desired: bodies.iter().map(object).collect(),
-            amended: vec![],
-            calls: vec![],
-            status: None,
-            defaults: None,
-            events: vec![],
-            notes: None,
-            progress: Progress::Done,
-        }))
+        Answer::Planned(Arc::new(Plan { desired: bodies.iter().map(object).collect(), ..Plan::done() }))
     }
 
     #[test]

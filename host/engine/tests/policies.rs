@@ -6,13 +6,12 @@
 mod support;
 
 use std::sync::{LazyLock, OnceLock};
-use std::time::Instant;
 
 use serde_json::{Value, json};
 use stepwright_core::guest::Guest as _;
 use stepwright_core::object::{Object, ObjectRef};
 use stepwright_core::observation::{Fact, ObjectSet, Observation};
-use stepwright_core::plan::{Call, Plan, Progress};
+use stepwright_core::plan::{Call, Plan};
 use stepwright_core::policy::Verdict;
 use stepwright_core::world::World;
 use stepwright_engine::{Engine, LoadedPlugin};
@@ -76,7 +75,6 @@ fn plan() -> Plan {
             service("rec-b"),
             service("rec-a"),
         ],
-        amended: Vec::new(),
         calls: vec![Call {
             id: "create".into(),
             target: None,
@@ -84,11 +82,7 @@ fn plan() -> Plan {
             path: "/v1/bdbs".into(),
             body: Some(json!({ "memory_size": 3_u64 << 30 }).to_string()),
         }],
-        status: None,
-        defaults: None,
-        events: Vec::new(),
-        notes: None,
-        progress: Progress::Done,
+        ..Plan::done()
     }
 }
 
@@ -204,30 +198,5 @@ fn each_refuses_settings_that_it_does_not_know_by_their_name() {
             "{name}: {violations:?}"
         );
         assert_eq!(plugin.validate_settings(&seen(name).settings).unwrap(), [], "{name}");
-    }
-}
-
-/// Figures, not a test: `cargo test -p stepwright-engine --test policies -- --ignored --nocapture figures`.
-#[test]
-#[ignore = "prints figures"]
-fn figures() {
-    let engine = engine();
-    println!("{:20} {:>10} {:>12} {:>20} {:>10}", "policy", "bytes", "load, ms", "review p50 (p99), us", "bytes in");
-    for name in POLICIES {
-        let bytes = component(name);
-        let started = Instant::now();
-        let plugin = engine.load(&bytes).unwrap();
-        let loaded = started.elapsed();
-        let (observed, plan) = (seen(name), plan());
-        let mut calls: Vec<_> = (0..200).map(|_| plugin.review(&observed, &plan).usage).collect();
-        calls.sort_by_key(|usage| usage.took);
-        let (half, most) = (calls[100].took.as_micros(), calls[197].took.as_micros());
-        println!(
-            "{name:20} {:>10} {:>12.1} {:>20} {:>10}",
-            bytes.len(),
-            loaded.as_secs_f64() * 1e3,
-            format!("{half} ({most})"),
-            calls[0].bytes_in
-        );
     }
 }

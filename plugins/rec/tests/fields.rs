@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use stepwright_sdk::testing::schema::{changes, leaves, place};
 use stepwright_sdk::testing::{Given, readable};
 use stepwright_sdk::{Failure, Plan};
 use stepwright_services_rigger::ServicesRigger;
@@ -34,37 +35,6 @@ struct Sample {
     given: Value,
     /// Leaf to value. The leaf is absent before, unless `given` has it.
     leaves: BTreeMap<String, Value>,
-}
-
-fn leaves(schema: &Value, path: &str, found: &mut BTreeSet<String>) {
-    let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
-    if let Some(fields) = schema["properties"].as_object() {
-        fields.iter().for_each(|(name, field)| leaves(field, &below(name), found));
-    } else if schema["type"] == "array" {
-        leaves(&schema["items"], &format!("{path}[]"), found);
-    } else if schema["additionalProperties"].is_object() {
-        found.insert(format!("{path}{{}}"));
-    } else {
-        found.insert(path.to_owned());
-    }
-}
-
-/// The place of a leaf; the first item of each list on the way.
-fn place<'a>(spec: &'a mut Value, leaf: &str) -> &'a mut Value {
-    leaf.trim_end_matches("{}").split('.').fold(spec, |value, part| {
-        let (name, list) = part.strip_suffix("[]").map_or((part, false), |name| (name, true));
-        if value.is_null() {
-            *value = json!({});
-        }
-        let field = &mut value[name];
-        if !list {
-            return field;
-        }
-        if field.is_null() {
-            *field = json!([null]);
-        }
-        &mut field[0]
-    })
 }
 
 fn secret(name: &str) -> Value {
@@ -144,22 +114,6 @@ fn keyed(value: &Value) -> Value {
     }
 }
 
-fn changes(path: &str, before: &Value, after: &Value, found: &mut Vec<String>) {
-    if before == after {
-        return;
-    }
-    if let (Value::Object(old), Value::Object(new)) = (before, after) {
-        let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-        for name in names {
-            changes(&format!("{path}/{name}"), &before[name], &after[name], found);
-        }
-        return;
-    }
-    let text = |value: &Value| if value.is_null() { "nothing".to_owned() } else { value.to_string() };
-    let shown: String = format!("{path}: {} -> {}", text(before), text(after)).chars().take(SHOWN).collect();
-    found.push(shown);
-}
-
 /// What the leaf changes at the first station where it changes anything, and why it is not supported, if it is not.
 fn effect(before: &Value, after: &Value, leaf: &str) -> (Vec<String>, Option<String>) {
     let (before, after) = (plans(before), plans(after));
@@ -189,7 +143,7 @@ fn effect(before: &Value, after: &Value, leaf: &str) -> (Vec<String>, Option<Str
             keyed(&plan)
         };
         let mut found = Vec::new();
-        changes(station, &without_notes(&before[station]), &without_notes(plan), &mut found);
+        found.extend(changes(station, &without_notes(&before[station]), &without_notes(plan), SHOWN));
         if !found.is_empty() {
             return (found, reason);
         }
@@ -202,8 +156,7 @@ fn every_leaf_has_an_effect_or_a_reason() {
     let schema: Value = serde_yaml_ng::from_str(SCHEMA).unwrap();
     let version =
         schema["spec"]["versions"].as_array().unwrap().iter().find(|version| version["name"] == "v1").unwrap();
-    let mut wanted = BTreeSet::new();
-    leaves(&version["schema"]["openAPIV3Schema"]["properties"]["spec"], "", &mut wanted);
+    let wanted = leaves(&version["schema"]["openAPIV3Schema"]["properties"]["spec"]);
 
     let samples: Vec<Sample> = serde_yaml_ng::from_str(SAMPLES).unwrap();
     let mut golden: BTreeMap<String, Value> = BTreeMap::new();

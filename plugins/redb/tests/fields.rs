@@ -17,6 +17,7 @@ use common::{active_redb, bdb, redb, with};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use stepwright_redb::Redb;
+use stepwright_sdk::testing::schema::{changes, leaves, place};
 use stepwright_sdk::testing::{Given, readable};
 
 const SCHEMA: &str = include_str!("../../../crds/redisenterprisedatabases.yaml");
@@ -35,37 +36,6 @@ struct Sample {
     bdb: Value,
     /// Leaf to value. The leaf is absent before, unless `given` has it.
     leaves: BTreeMap<String, Value>,
-}
-
-fn leaves(schema: &Value, path: &str, found: &mut BTreeSet<String>) {
-    let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
-    if let Some(fields) = schema["properties"].as_object() {
-        fields.iter().for_each(|(name, field)| leaves(field, &below(name), found));
-    } else if schema["type"] == "array" {
-        leaves(&schema["items"], &format!("{path}[]"), found);
-    } else if schema["additionalProperties"].is_object() {
-        found.insert(format!("{path}{{}}"));
-    } else {
-        found.insert(path.to_owned());
-    }
-}
-
-/// The place of a leaf; the first item of each list on the way.
-fn place<'a>(spec: &'a mut Value, leaf: &str) -> &'a mut Value {
-    leaf.trim_end_matches("{}").split('.').fold(spec, |value, part| {
-        let (name, list) = part.strip_suffix("[]").map_or((part, false), |name| (name, true));
-        if value.is_null() {
-            *value = json!({});
-        }
-        let field = &mut value[name];
-        if !list {
-            return field;
-        }
-        if field.is_null() {
-            *field = json!([null]);
-        }
-        &mut field[0]
-    })
 }
 
 /// A cluster on which every field may be used, and whatever Secret a field may name.
@@ -154,22 +124,6 @@ fn keyed(value: &Value) -> Value {
     }
 }
 
-fn changes(path: &str, before: &Value, after: &Value, found: &mut Vec<String>) {
-    if before == after {
-        return;
-    }
-    if let (Value::Object(old), Value::Object(new)) = (before, after) {
-        let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-        for name in names {
-            changes(&format!("{path}/{name}"), &before[name], &after[name], found);
-        }
-        return;
-    }
-    let text = |value: &Value| if value.is_null() { "nothing".to_owned() } else { value.to_string() };
-    let shown: String = format!("{path}: {} -> {}", text(before), text(after)).chars().take(SHOWN).collect();
-    found.push(shown);
-}
-
 /// What the leaf changes in a new database, and at the first station where it changes anything in one that is there; and why
 /// it is not supported, if it is not.
 fn effect(before: &Value, after: &Value, there: &Value, leaf: &str) -> (Vec<String>, Option<String>) {
@@ -209,7 +163,7 @@ fn effect(before: &Value, after: &Value, there: &Value, leaf: &str) -> (Vec<Stri
         let (old, new) = (effects(&before[station]), effects(plan));
         let mut found = Vec::new();
         match &new["refused"] {
-            Value::Null => changes(station, &old, &new, &mut found),
+            Value::Null => found.extend(changes(station, &old, &new, SHOWN)),
             refused if old["refused"] == *refused => {}
             refused => found.push(format!("{station}: refused: {refused}")),
         }
@@ -226,8 +180,7 @@ fn effect(before: &Value, after: &Value, there: &Value, leaf: &str) -> (Vec<Stri
 fn every_leaf_has_an_effect_or_a_reason() {
     let schema: Value = serde_yaml_ng::from_str(SCHEMA).unwrap();
     let version = &schema["spec"]["versions"][0];
-    let mut wanted = BTreeSet::new();
-    leaves(&version["schema"]["openAPIV3Schema"]["properties"]["spec"], "", &mut wanted);
+    let wanted = leaves(&version["schema"]["openAPIV3Schema"]["properties"]["spec"]);
     assert!(wanted.len() > 100, "the walk found next to nothing: {wanted:?}");
 
     let samples: Vec<Sample> = serde_yaml_ng::from_str(SAMPLES).unwrap();

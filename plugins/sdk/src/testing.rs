@@ -1,5 +1,7 @@
 //! For tests of plugins: observations said in few words, plans as readable values. Not part of a built plugin.
 
+pub mod schema;
+
 use serde_json::{Value, json};
 
 use crate::observation::{Object, ObjectRef, ObjectSet, Observation, RawFact, Reply};

@@ -171,16 +171,7 @@ fn a_pass_with_calls_in_rounds() {
         path: "/v1/bdbs".to_owned(),
         body: None,
     };
-    let nothing = Plan {
-        desired: vec![],
-        amended: vec![],
-        calls: vec![],
-        status: None,
-        defaults: None,
-        events: vec![],
-        notes: None,
-        progress: Progress::Done,
-    };
+    let nothing = Plan { ..Plan::done() };
     let mut first = round(Plan { calls: vec![call], ..nothing.clone() });
     first.effects = vec![Effect { status: Some(200), ..effect("call", "POST /v1/bdbs") }];
     let mut second = round(nothing);
