@@ -65,7 +65,7 @@ fn main() -> anyhow::Result<()> {
     println!(
         "{ROUNDS} rounds of the four in turns, after {WARM_UP} to warm up. Observation: {size} bytes; plan: {} objects, {} bytes.\n",
         planned.desired.len(),
-        plan_size(&planned)
+        planned.size()
     );
     println!(
         "{}",
@@ -115,9 +115,4 @@ fn timed<T>(call: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<Duration
     let took = start.elapsed();
     drop(answer);
     Ok(took)
-}
-
-fn plan_size(plan: &Plan) -> usize {
-    let objects = plan.desired.iter().chain(&plan.amended).map(|object| object.body.len()).sum::<usize>();
-    objects + [&plan.status, &plan.notes, &plan.defaults].into_iter().flatten().map(String::len).sum::<usize>()
 }
