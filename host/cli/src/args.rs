@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use stepwright_core::manifest::Limits;
 use stepwright_operator::local_api;
 
 use crate::configmap::ConfigMapArgs;
@@ -149,12 +150,8 @@ pub(crate) struct RunArgs {
     /// Recorded passes of each step that a plugin is asked about before it is swapped in.
     #[arg(long, env = "STEPWRIGHT_REHEARSAL_PASSES", default_value_t = 50)]
     pub(crate) rehearsal_passes: usize,
-    /// The most memory that a plugin's manifest may ask for, in MiB.
-    #[arg(long, env = "STEPWRIGHT_MAX_MEMORY_MIB", default_value_t = 256)]
-    pub(crate) max_memory_mib: u32,
-    /// The most time that a plugin's manifest may ask for, for one call.
-    #[arg(long, env = "STEPWRIGHT_MAX_MILLISECONDS", default_value_t = 10_000)]
-    pub(crate) max_milliseconds: u32,
+    #[command(flatten)]
+    pub(crate) ceiling: Ceiling,
     /// The Lease by which one process leads. Empty: lead without one, for tests.
     #[arg(long, env = "STEPWRIGHT_LEASE", default_value = "stepwright")]
     pub(crate) lease: String,
@@ -164,6 +161,54 @@ pub(crate) struct RunArgs {
     /// The form of the log. What is logged is chosen by RUST_LOG.
     #[arg(long, env = "STEPWRIGHT_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
+}
+
+/// The most that a plugin's manifest may ask for. One that asks for more is refused.
+#[derive(Debug, Parser)]
+pub(crate) struct Ceiling {
+    /// The most memory that a plugin's manifest may ask for, in MiB.
+    #[arg(long, env = "STEPWRIGHT_MAX_MEMORY_MIB", default_value_t = 256)]
+    max_memory_mib: u32,
+    /// The most time that a plugin's manifest may ask for, for one call.
+    #[arg(long, env = "STEPWRIGHT_MAX_MILLISECONDS", default_value_t = 10_000)]
+    max_milliseconds: u32,
+    /// The most fuel that a plugin's manifest may ask for, for one call.
+    #[arg(long, env = "STEPWRIGHT_MAX_FUEL", default_value_t = 100_000_000_000)]
+    max_fuel: u64,
+    /// The most that a plugin's manifest may ask to hand back in one call, in KiB.
+    #[arg(long, env = "STEPWRIGHT_MAX_PLAN_KIB", default_value_t = 16 * 1024)]
+    max_plan_kib: u32,
+    /// The most lines that a plugin's manifest may ask to log in one call.
+    #[arg(long, env = "STEPWRIGHT_MAX_LOG_LINES", default_value_t = 1_000)]
+    max_log_lines: u32,
+    /// The most that a plugin's manifest may ask to log in one call, in KiB.
+    #[arg(long, env = "STEPWRIGHT_MAX_LOG_KIB", default_value_t = 1_024)]
+    max_log_kib: u32,
+    /// The most objects that a plugin's manifest may ask to have in one plan.
+    #[arg(long, env = "STEPWRIGHT_MAX_OBJECTS", default_value_t = 5_000)]
+    max_objects: u32,
+    /// The most calls that a plugin's manifest may ask to make in one round.
+    #[arg(long, env = "STEPWRIGHT_MAX_CALLS", default_value_t = 256)]
+    max_calls: u32,
+    /// The most rounds that a plugin's manifest may ask for, in one pass.
+    #[arg(long, env = "STEPWRIGHT_MAX_ROUNDS", default_value_t = 8)]
+    max_rounds: u32,
+}
+
+impl Ceiling {
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            memory_mib: self.max_memory_mib,
+            milliseconds: self.max_milliseconds,
+            fuel: Some(self.max_fuel),
+            plan_kib: self.max_plan_kib,
+            log_lines: self.max_log_lines,
+            log_kib: self.max_log_kib,
+            objects: self.max_objects,
+            calls: self.max_calls,
+            rounds: self.max_rounds,
+        }
+    }
 }
 
 /// How the operator reaches the pods of the managed system.
@@ -181,4 +226,17 @@ pub(crate) enum Reach {
 pub(crate) enum LogFormat {
     Text,
     Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_said_is_the_sandbox_s_own_ceiling() {
+        let ceiling = Ceiling::try_parse_from(["run"]).unwrap();
+        assert_eq!(ceiling.limits(), stepwright_engine::EngineConfig::default().ceiling);
+        let lower = Ceiling::try_parse_from(["run", "--max-objects", "7", "--max-fuel", "9"]).unwrap().limits();
+        assert_eq!((lower.objects, lower.fuel), (7, Some(9)));
+    }
 }

@@ -61,8 +61,7 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
         registry_credentials,
         max_component_mib,
         rehearsal_passes,
-        max_memory_mib,
-        max_milliseconds,
+        ceiling,
         lease,
         purity_every,
         log_format: _,
@@ -76,8 +75,7 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     let config = Config::infer().await.context("failed to find a cluster: no in-cluster account and no kubeconfig")?;
     let client = Client::try_from(config).context("failed to set up the client of the API server")?;
     let mut engine = EngineConfig { compiler: compile::compiler()?, ..EngineConfig::default() };
-    engine.ceiling.memory_mib = max_memory_mib;
-    engine.ceiling.milliseconds = max_milliseconds;
+    engine.ceiling = ceiling.limits();
     // Of the components that came with the host as well, which are far below any sensible bound.
     let most_bytes = (max_component_mib as usize) << 20;
     engine.bounds.bytes = most_bytes;
