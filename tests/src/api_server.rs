@@ -121,70 +121,45 @@ pub fn pipeline(steps: &[&str]) -> Pipeline {
     .expect("a pipeline")
 }
 
+/// What an operator in a test is given besides its plugins.
+pub struct Setup {
+    /// Loads more plugins from ConfigMaps.
+    pub loader: Loader,
+    pub leadership: Leadership,
+    /// For plugins from ConfigMaps.
+    pub plugins: PluginSettings,
+    /// One call in so many is made twice and compared; none if it is 0.
+    pub purity_every: u64,
+}
+
+impl Default for Setup {
+    /// It leads, and there are no plugins to load.
+    fn default() -> Self {
+        Self {
+            loader: Arc::new(|_: &[u8]| unreachable!("no loader")),
+            leadership: lease::alone(),
+            plugins: PluginSettings::default(),
+            purity_every: 0,
+        }
+    }
+}
+
 /// Starts an operator with these plugins in a fresh namespace.
 pub async fn operator(steps: &[&str], plugins: Vec<Arc<dyn Guest>>) -> Running {
     let client = client().await;
     let namespace = namespace(&client).await;
-    operator_in(client, namespace, steps, plugins, Arc::new(|_: &[u8]| unreachable!("no loader"))).await
+    operator_with(client, namespace, steps, plugins, Setup::default()).await
 }
 
-/// The same, and one in so many questions is asked twice.
-pub async fn operator_purist(steps: &[&str], plugins: Vec<Arc<dyn Guest>>, purity_every: u64) -> Running {
-    let client = client().await;
-    let namespace = namespace(&client).await;
-    let loader = Arc::new(|_: &[u8]| unreachable!("no loader"));
-    operator_with(client, namespace, steps, plugins, loader, lease::alone(), PluginSettings::default(), purity_every)
-        .await
-}
-
-/// Starts an operator with these plugins, and this way to load more from ConfigMaps.
-pub async fn operator_in(
-    client: Client,
-    namespace: String,
-    steps: &[&str],
-    plugins: Vec<Arc<dyn Guest>>,
-    loader: Loader,
-) -> Running {
-    operator_led(client, namespace, steps, plugins, loader, lease::alone()).await
-}
-
-/// The same, led as told.
-pub async fn operator_led(
-    client: Client,
-    namespace: String,
-    steps: &[&str],
-    plugins: Vec<Arc<dyn Guest>>,
-    loader: Loader,
-    leadership: Leadership,
-) -> Running {
-    operator_set(client, namespace, steps, plugins, loader, leadership, PluginSettings::default()).await
-}
-
-/// The same, with these settings for plugins from ConfigMaps.
-pub async fn operator_set(
-    client: Client,
-    namespace: String,
-    steps: &[&str],
-    plugins: Vec<Arc<dyn Guest>>,
-    loader: Loader,
-    leadership: Leadership,
-    settings: PluginSettings,
-) -> Running {
-    operator_with(client, namespace, steps, plugins, loader, leadership, settings, 0).await
-}
-
-/// The same; one call in `purity_every` is made twice and compared, none if it is 0.
-#[allow(clippy::too_many_arguments, reason = "what an operator is made of, once")]
+/// Starts an operator with these plugins, over this namespace.
 pub async fn operator_with(
     client: Client,
     namespace: String,
     steps: &[&str],
     plugins: Vec<Arc<dyn Guest>>,
-    loader: Loader,
-    leadership: Leadership,
-    settings: PluginSettings,
-    purity_every: u64,
+    setup: Setup,
 ) -> Running {
+    let Setup { loader, leadership, plugins: settings, purity_every } = setup;
     let stop = CancellationToken::new();
     let slots = Arc::new(Slots::new(steps.iter().map(|step| (*step).to_owned()).collect()));
     for plugin in &plugins {

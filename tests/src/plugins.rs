@@ -16,10 +16,9 @@ use serde_json::{Value, json};
 use stepwright_core::guest::{Guest, GuestError};
 use stepwright_dev_cluster::programs_folder;
 use stepwright_engine::{CacheConfig, CacheKey, ChildCompiler, Compiler, Engine, EngineConfig};
-use stepwright_operator::lease;
 use stepwright_operator::plugins::PluginSettings;
 
-use crate::api_server::{Running, operator_with};
+use crate::api_server::{Running, Setup, operator_with};
 use crate::wait::until;
 use crate::world::{SETTLES, World};
 
@@ -46,7 +45,8 @@ pub async fn engine_operator(client: Client, namespace: String, steps: &[&str], 
     let plugins = embedded.iter().map(|bytes| load(bytes).expect("the embedded plugin loads")).collect();
     // What happens when a plugin answers for real is to be seen here; in rehearsal it would come to light before.
     let settings = PluginSettings { rehearsal_passes: 0, ..PluginSettings::default() };
-    operator_with(client, namespace, steps, plugins, Arc::new(load), lease::alone(), settings, 1).await
+    let setup = Setup { loader: Arc::new(load), plugins: settings, purity_every: 1, ..Setup::default() };
+    operator_with(client, namespace, steps, plugins, setup).await
 }
 
 /// Puts a plugin there, as `kubectl apply` would. `data` and annotations stand beside the component.

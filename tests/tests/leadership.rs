@@ -5,15 +5,14 @@
     reason = "test code; helpers of tests count as code to the lint"
 )]
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::json;
 use stepwright_core::plan::Plan;
 use stepwright_operator::lease::{self, Leadership};
-use stepwright_tests::api_server::{client, namespace, operator_led};
-use stepwright_tests::native::{Native, core_object, plan, primary};
+use stepwright_tests::api_server::{Setup, client, namespace, operator_with};
+use stepwright_tests::native::{Native, core_object, primary};
 use stepwright_tests::wait::until;
 use tokio::sync::watch;
 
@@ -42,14 +41,14 @@ async fn who_does_not_lead_writes_nothing_and_who_lost_the_lease_ends() {
         "writes": [{"apiVersion": "v1", "kind": "ConfigMap"}]}]});
     let plugin = Native::new(manifest, "1", |observed| {
         let body = json!({"data": {"value": primary(observed)["spec"]["value"]}});
-        Ok(Ok(Plan { desired: vec![core_object("ConfigMap", "out", body)], ..plan() }))
+        Ok(Ok(Plan { desired: vec![core_object("ConfigMap", "out", body)], ..Plan::done() }))
     });
     let client = client().await;
     let home = namespace(&client).await;
     let (lead, leads) = watch::channel(false);
     let leadership = Leadership { leads, task: None };
-    let loader = Arc::new(|_: &[u8]| unreachable!("no loader"));
-    let mut running = operator_led(client, home, &["step"], vec![plugin.clone()], loader, leadership).await;
+    let setup = Setup { leadership, ..Setup::default() };
+    let mut running = operator_with(client, home, &["step"], vec![plugin.clone()], setup).await;
     running.apply("a", json!({"value": "1"})).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert!(plugin.asked().is_empty(), "it stands by");

@@ -16,8 +16,9 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use stepwright_core::guest::{Guest, GuestError};
 use stepwright_core::plan::{Call, Event, Failure, Plan, Progress, Severity, Violation, Wait};
-use stepwright_tests::api_server::{Running, SOON, client, namespace, operator, operator_in};
-use stepwright_tests::native::{Native, core_object, plan, primary};
+use stepwright_operator::plugin_maps::Loader;
+use stepwright_tests::api_server::{Running, SOON, Setup, client, namespace, operator, operator_with};
+use stepwright_tests::native::{Native, core_object, primary};
 use stepwright_tests::wait::until;
 
 fn manifest(writes: &[&str], more: Value) -> Value {
@@ -32,12 +33,12 @@ fn configures() -> Arc<Native> {
     Native::new(manifest(&["ConfigMap"], json!({})), "1", |observed| {
         let thing = primary(observed);
         if thing["spec"]["config"] == false {
-            return Ok(Ok(plan()));
+            return Ok(Ok(Plan::done()));
         }
         let name = format!("{}-config", observed.primary.id.name);
         let body = json!({"metadata": {"labels": {"ours": "yes"}}, "data": {"value": thing["spec"]["value"]}});
         let status = json!({"seen": thing["spec"]["value"]}).to_string();
-        Ok(Ok(Plan { desired: vec![core_object("ConfigMap", &name, body)], status: Some(status), ..plan() }))
+        Ok(Ok(Plan { desired: vec![core_object("ConfigMap", &name, body)], status: Some(status), ..Plan::done() }))
     })
 }
 
@@ -113,7 +114,7 @@ async fn what_one_pass_writes_wakes_the_others_that_look_at_it() {
             std::thread::sleep(Duration::from_millis(300));
         }
         let status = json!({"count": primary(observed)["spec"]["count"]}).to_string();
-        Ok(Ok(Plan { desired: vec![core_object("ConfigMap", &name, body)], status: Some(status), ..plan() }))
+        Ok(Ok(Plan { desired: vec![core_object("ConfigMap", &name, body)], status: Some(status), ..Plan::done() }))
     });
     let running = operator(&["step"], vec![plugin]).await;
     running.apply("second", json!({"count": 0})).await;
@@ -146,7 +147,7 @@ async fn amendments_touch_what_others_made_and_are_given_up_again() {
             let body = json!({"metadata": {"labels": {"tagged": "yes"}}});
             amended.push(core_object("Service", target.as_str().unwrap(), body));
         }
-        Ok(Ok(Plan { amended, ..plan() }))
+        Ok(Ok(Plan { amended, ..Plan::done() }))
     });
     let running = operator(&["step"], vec![plugin]).await;
     let service: Service =
@@ -168,7 +169,7 @@ async fn a_primary_goes_only_when_its_steps_are_done_undoing() {
         let shut = !observed.objects[0].objects.is_empty();
         let wait = Wait { reason: "the gate is shut".into(), again_in: None };
         let progress = if observed.deleting && shut { Progress::Blocked(wait) } else { Progress::Done };
-        Ok(Ok(Plan { progress, ..plan() }))
+        Ok(Ok(Plan { progress, ..Plan::done() }))
     });
     let running = operator(&["step"], vec![plugin]).await;
     let gate: ConfigMap = serde_json::from_value(json!({"metadata": {"name": "gate"}})).unwrap();
@@ -204,7 +205,7 @@ async fn secrets_are_made_once_kept_and_never_shown() {
         }
         let sent = observed.round > 0 || !primary(observed)["status"]["sent"].is_null();
         let status = sent.then(|| json!({"sent": true}).to_string());
-        Ok(Ok(Plan { desired: vec![core_object("Secret", &name, body)], calls, status, ..plan() }))
+        Ok(Ok(Plan { desired: vec![core_object("Secret", &name, body)], calls, status, ..Plan::done() }))
     });
     let running = operator(&["step"], vec![plugin.clone()]).await;
     running.apply("a", json!({})).await;
@@ -243,7 +244,7 @@ async fn a_plan_beyond_its_grants_is_refused_whole() {
     let plugin = Native::new(manifest(&["ConfigMap"], json!({})), "1", |_| {
         let map = core_object("ConfigMap", "fine", json!({}));
         let secret = core_object("Secret", "sneaky", json!({"stringData": {"a": "b"}}));
-        Ok(Ok(Plan { desired: vec![map, secret], ..plan() }))
+        Ok(Ok(Plan { desired: vec![map, secret], ..Plan::done() }))
     });
     let running = operator(&["step"], vec![plugin]).await;
     running.apply("a", json!({})).await;
@@ -264,7 +265,7 @@ async fn an_invalid_spec_changes_nothing_says_why_and_heals() {
         }
         let map = core_object("ConfigMap", "m", json!({"data": {"value": nodes.to_string()}}));
         let status = json!({"specStatus": "Valid", "kept": "yes"}).to_string();
-        Ok(Ok(Plan { desired: vec![map], status: Some(status), ..plan() }))
+        Ok(Ok(Plan { desired: vec![map], status: Some(status), ..Plan::done() }))
     });
     let running = operator(&["step"], vec![plugin]).await;
     running.apply("a", json!({"nodes": 3})).await;
@@ -294,20 +295,20 @@ async fn calls_are_answered_in_the_next_round_and_events_are_told_once() {
     let plugin = Native::new(manifest(&[], json!({"calls": ["POST /v1/bdbs"]})), "1", |observed| {
         if let Some(uid) = primary(observed)["status"]["uid"].as_i64() {
             let status = json!({"uid": uid}).to_string();
-            return Ok(Ok(Plan { status: Some(status), ..plan() }));
+            return Ok(Ok(Plan { status: Some(status), ..Plan::done() }));
         }
         match observed.replies.first() {
             None => {
                 let (method, path) = ("POST".into(), "/v1/bdbs".into());
                 let call = Call { id: "c".into(), target: None, method, path, body: Some("{}".into()) };
-                Ok(Ok(Plan { calls: vec![call], ..plan() }))
+                Ok(Ok(Plan { calls: vec![call], ..Plan::done() }))
             }
             Some(reply) => {
                 let body: Value = serde_json::from_str(&reply.body).unwrap();
                 let reason = "DatabaseCreated".into();
                 let event = Event { severity: Severity::Normal, reason, message: "made".into() };
                 let status = json!({"uid": body["uid"]}).to_string();
-                Ok(Ok(Plan { status: Some(status), events: vec![event], ..plan() }))
+                Ok(Ok(Plan { status: Some(status), events: vec![event], ..Plan::done() }))
             }
         }
     });
@@ -328,7 +329,7 @@ async fn a_failing_plugin_costs_its_own_pass_only() {
             return Err(error);
         }
         let body = json!({"data": {"value": primary(observed)["spec"]["value"]}});
-        Ok(Ok(Plan { desired: vec![core_object("ConfigMap", "good", body)], ..plan() }))
+        Ok(Ok(Plan { desired: vec![core_object("ConfigMap", "good", body)], ..Plan::done() }))
     });
     let running = operator(&["step"], vec![plugin]).await;
     running.apply("bad", json!({})).await;
@@ -346,10 +347,10 @@ async fn plugins_in_config_maps_are_taken_up_swapped_and_given_back() {
     fn writer(value: &'static str, writes: &[&str]) -> Arc<dyn Guest> {
         Native::new(manifest(writes, json!({})), value, move |_| {
             let body = json!({"data": {"value": value}});
-            Ok(Ok(Plan { desired: vec![core_object("ConfigMap", "out", body)], ..plan() }))
+            Ok(Ok(Plan { desired: vec![core_object("ConfigMap", "out", body)], ..Plan::done() }))
         })
     }
-    let loader = Arc::new(|bytes: &[u8]| match bytes {
+    let loader: Loader = Arc::new(|bytes: &[u8]| match bytes {
         b"two" => Ok(writer("two", &["ConfigMap"])),
         b"three" => Ok(writer("three", &["ConfigMap"])),
         b"greedy" => Ok(writer("greedy", &["ConfigMap", "Secret"])),
@@ -357,7 +358,8 @@ async fn plugins_in_config_maps_are_taken_up_swapped_and_given_back() {
     });
     let client = client().await;
     let home = namespace(&client).await;
-    let running = operator_in(client, home, &["step"], vec![writer("one", &["ConfigMap"])], loader).await;
+    let setup = Setup { loader, ..Setup::default() };
+    let running = operator_with(client, home, &["step"], vec![writer("one", &["ConfigMap"])], setup).await;
     running.apply("a", json!({})).await;
     running.object::<ConfigMap>("out", |map| data(map) == Some("one")).await;
 

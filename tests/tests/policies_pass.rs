@@ -24,8 +24,8 @@ use stepwright_core::plan::{Plan, Progress, Wait};
 use stepwright_core::policy::Verdict;
 use stepwright_core::slot::{Mode, OnFailure, Role};
 use stepwright_operator::slots::{Identity, Installation, Source, Version};
-use stepwright_tests::api_server::{Running, SOON, operator, operator_purist};
-use stepwright_tests::native::{Native, NativePolicy, core_object, plan, primary};
+use stepwright_tests::api_server::{Running, SOON, Setup, client, namespace, operator, operator_with};
+use stepwright_tests::native::{Native, NativePolicy, core_object, primary};
 use stepwright_tests::wait::until;
 
 fn manifest(step: &str, writes: &[&str], more: Value) -> Value {
@@ -37,7 +37,7 @@ fn manifest(step: &str, writes: &[&str], more: Value) -> Value {
 
 fn config(observed: &Observation, value: &Value) -> Plan {
     let name = format!("{}-config", observed.primary.id.name);
-    Plan { desired: vec![core_object("ConfigMap", &name, json!({"data": {"value": value}}))], ..plan() }
+    Plan { desired: vec![core_object("ConfigMap", &name, json!({"data": {"value": value}}))], ..Plan::done() }
 }
 
 /// Makes a ConfigMap `<name>-config` with the spec's `value`; traps when it is `trap`.
@@ -131,7 +131,7 @@ async fn an_amendment_beyond_its_grants_is_the_policys_failure() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_denied_plan_is_told_in_the_policys_words_and_heals() {
-    let later = Native::new(manifest("later", &[], json!({})), "1", |_| Ok(Ok(plan())));
+    let later = Native::new(manifest("later", &[], json!({})), "1", |_| Ok(Ok(Plan::done())));
     let strict = policy(|observed, _| {
         let value = &primary(observed)["spec"]["value"];
         Ok(if value == "bad" { Verdict::Deny("no bad values on Fridays".into()) } else { Verdict::Pass })
@@ -237,7 +237,7 @@ async fn a_policy_in_the_shadow_has_no_effect() {
 async fn a_failing_step_holds_its_last_good_plan_and_later_steps_run() {
     let later = Native::new(manifest("later", &[], json!({})), "1", |observed| {
         let status = json!({"later": primary(observed)["spec"]["value"]}).to_string();
-        Ok(Ok(Plan { status: Some(status), ..plan() }))
+        Ok(Ok(Plan { status: Some(status), ..Plan::done() }))
     });
     let running = operator(&["step", "later"], vec![configures("1"), later]).await;
     running.apply("a", json!({"value": "1"})).await;
@@ -261,7 +261,7 @@ async fn a_failing_step_holds_its_last_good_plan_and_later_steps_run() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slot_may_skip_stop_or_fall_back() {
-    let later = || Native::new(manifest("later", &[], json!({})), "1", |_| Ok(Ok(plan())));
+    let later = || Native::new(manifest("later", &[], json!({})), "1", |_| Ok(Ok(Plan::done())));
     let traps = || Native::new(manifest("step", &["ConfigMap"], json!({})), "traps", |_| Err(trap()));
     for (on_failure, said, runs_on, made) in [
         (OnFailure::Hold, "there is no earlier plan to keep up", false, false),
@@ -345,7 +345,7 @@ async fn a_field_of_another_manager_is_not_taken() {
         let amends = primary(observed)["spec"]["amend"] == true;
         let (desired, amended) = if amends { (vec![], vec![map]) } else { (vec![map], vec![]) };
         let own = core_object("ConfigMap", "own", json!({"data": {"value": "1"}}));
-        Ok(Ok(Plan { desired: desired.into_iter().chain([own]).collect(), amended, ..plan() }))
+        Ok(Ok(Plan { desired: desired.into_iter().chain([own]).collect(), amended, ..Plan::done() }))
     });
     let running = operator(&["step"], vec![plugin]).await;
     let theirs =
@@ -378,7 +378,7 @@ async fn a_field_of_another_manager_is_not_taken() {
 async fn fields_that_a_kind_does_not_have_are_refused_by_name() {
     let plugin = Native::new(manifest("step", &["Service"], json!({})), "1", |_| {
         let body = json!({"spec": {"ports": [{"port": 80}], "replicas": 3}});
-        Ok(Ok(Plan { desired: vec![core_object("Service", "s", body)], ..plan() }))
+        Ok(Ok(Plan { desired: vec![core_object("Service", "s", body)], ..Plan::done() }))
     });
     let running = operator(&["step"], vec![plugin]).await;
     running.apply("a", json!({})).await;
@@ -400,7 +400,7 @@ async fn a_strangers_secret_is_neither_copied_nor_taken_over() {
             let reference = json!({"$secretKeyRef": {"name": "stranger", "key": "password"}});
             core_object("Secret", "copy", json!({"stringData": {"x": reference}}))
         };
-        Ok(Ok(Plan { desired: vec![object], ..plan() }))
+        Ok(Ok(Plan { desired: vec![object], ..Plan::done() }))
     });
     let running = operator(&["step"], vec![plugin]).await;
     let stranger: Secret =
@@ -455,6 +455,13 @@ async fn a_fight_over_a_field_is_named_and_left() {
     running.condition("a", "Degraded", "False").await;
 }
 
+/// An operator that makes every call twice.
+async fn purist(plugin: Arc<dyn Guest>) -> Running {
+    let client = client().await;
+    let home = namespace(&client).await;
+    operator_with(client, home, &["step"], vec![plugin], Setup { purity_every: 1, ..Setup::default() }).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plugin_that_answers_differently_each_time_is_found_out() {
     let count = AtomicU32::new(0);
@@ -462,13 +469,13 @@ async fn a_plugin_that_answers_differently_each_time_is_found_out() {
         let number = count.fetch_add(1, Ordering::Relaxed).to_string();
         Ok(Ok(config(observed, &json!(number))))
     });
-    let running = operator_purist(&["step"], vec![dice], 1).await;
+    let running = purist(dice).await;
     running.apply("a", json!({})).await;
     let (reason, message) = running.condition("a", "Degraded", "True").await;
     assert_eq!(reason, "PluginImpure");
     assert!(message.contains("they differ at ConfigMap a-config: data.value"), "{message}");
     assert!(running.api::<ConfigMap>().get_opt("a-config").await.unwrap().is_none());
-    let pure = operator_purist(&["step"], vec![configures("1")], 1).await;
+    let pure = purist(configures("1")).await;
     pure.apply("a", json!({"value": "1"})).await;
     pure.condition("a", "Ready", "True").await;
 }
@@ -515,7 +522,7 @@ async fn more_rounds_calls_and_objects_than_the_manifest_says_are_refused_with_b
                 path: "/x".into(),
                 body: None,
             };
-            Ok(Ok(Plan { desired, calls: vec![call("1"), call("2")], ..plan() }))
+            Ok(Ok(Plan { desired, calls: vec![call("1"), call("2")], ..Plan::done() }))
         });
         let running = operator(&["step"], vec![plugin]).await;
         running.apply("a", json!({})).await;
@@ -533,7 +540,7 @@ async fn a_settled_pass_leaves_no_record_and_a_deletion_that_is_denied_waits() {
     let plugin = Native::new(manifest("step", &[], json!({})), "1", |observed| {
         let wait = Wait { reason: "never".into(), again_in: None };
         let progress = if observed.deleting { Progress::Done } else { Progress::Waiting(wait) };
-        Ok(Ok(Plan { progress, ..plan() }))
+        Ok(Ok(Plan { progress, ..Plan::done() }))
     });
     let running = operator(&["step"], vec![plugin, guard]).await;
     running.apply("a", json!({})).await;

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
@@ -17,8 +18,8 @@ use serde_json::{Value, json};
 use stepwright_core::guest::{Digest, Guest, GuestError};
 use stepwright_core::plan::Plan;
 use stepwright_operator::plugins::history;
-use stepwright_tests::api_server::{Running, SOON, client, namespace, operator_in};
-use stepwright_tests::native::{Native, core_object, plan};
+use stepwright_tests::api_server::{Running, SOON, Setup, client, namespace, operator_with};
+use stepwright_tests::native::{Native, core_object};
 use stepwright_tests::wait::until;
 
 /// A plugin for `step` that writes `value` into the ConfigMap `<primary>-<step>`, after `misbehave`.
@@ -36,7 +37,7 @@ fn writer(
         let primary = &observed.primary.id.name;
         misbehave(primary)?;
         let body = json!({"data": {"value": data}});
-        Ok(Ok(Plan { desired: vec![core_object("ConfigMap", &format!("{primary}-{step}"), body)], ..plan() }))
+        Ok(Ok(Plan { desired: vec![core_object("ConfigMap", &format!("{primary}-{step}"), body)], ..Plan::done() }))
     })
 }
 
@@ -68,12 +69,16 @@ fn digest(component: &str) -> String {
     load(component.as_bytes()).unwrap().digest().to_string()
 }
 
+fn setup() -> Setup {
+    Setup { loader: Arc::new(load), ..Setup::default() }
+}
+
 /// An operator with embedded plugins for `step` and `other`, and one primary that is ready.
 async fn started() -> Running {
     let client = client().await;
     let home = namespace(&client).await;
     let embedded = vec![good("step", "embedded"), good("other", "embedded")];
-    let running = operator_in(client, home, &["step", "other"], embedded, Arc::new(load)).await;
+    let running = operator_with(client, home, &["step", "other"], embedded, setup()).await;
     running.apply("a", json!({})).await;
     written(&running, "a-step", "embedded").await;
     running
@@ -240,6 +245,30 @@ async fn a_version_that_traps_is_rolled_back_by_itself_and_not_taken_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_fights_for_a_field_is_rolled_back_by_itself_with_the_other_manager_named() {
+    let running = started().await;
+    put(&running, "p", "step two", &[("mode", "canary"), ("canary-percent", "100")], &[]).await;
+    written(&running, "a-step", "two").await;
+    // Somebody who wants what the version before wants: with that one back, there is nothing to fight about.
+    let api = running.api::<ConfigMap>();
+    let theirs = PatchParams { field_manager: Some("meddler".into()), ..PatchParams::default() };
+    until("the end of the fight", Duration::from_secs(60), || async {
+        let map = api.get("a-step").await?;
+        if data(&map) == Some("two") {
+            api.patch("a-step", &theirs, &Patch::Merge(&json!({"data": {"value": "embedded"}}))).await?;
+        }
+        let map = api.get("p").await?;
+        let state = map.annotations().get("stepwright.dev/state").cloned().unwrap_or_default();
+        if state == "rolled-back" { Ok(()) } else { anyhow::bail!("it is {state}") }
+    })
+    .await;
+    let said = told(&running, "p", "rolled-back", "PluginRolledBack").await;
+    assert!(said["reason"].contains("FieldFight: ") && said["reason"].contains("meddler"), "{said:?}");
+    event(&running, "p", "PluginRolledBack", "meddler").await;
+    written(&running, "a-step", "embedded").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_set_is_taken_up_when_all_of_it_is_there() {
     let running = started().await;
     let set = [("set", "release"), ("set-size", "2")];
@@ -316,7 +345,7 @@ async fn what_was_rolled_back_stays_so_after_a_restart() {
     let home = namespace(&client).await;
     let start = || {
         let embedded = vec![good("step", "embedded"), good("other", "embedded")];
-        operator_in(client.clone(), home.clone(), &["step", "other"], embedded, Arc::new(load))
+        operator_with(client.clone(), home.clone(), &["step", "other"], embedded, setup())
     };
     let running = start().await;
     running.apply("a", json!({})).await;

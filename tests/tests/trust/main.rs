@@ -33,9 +33,8 @@ use serde_json::{Value, json};
 use stepwright_core::guest::{Guest, GuestError};
 use stepwright_dev_cluster::programs_folder;
 use stepwright_engine::{Engine, EngineConfig};
-use stepwright_operator::lease;
 use stepwright_operator::plugins::PluginSettings;
-use stepwright_tests::api_server::{Running, client, namespace, operator_with};
+use stepwright_tests::api_server::{Running, Setup, client, namespace, operator_with};
 use stepwright_tests::components::Card;
 use stepwright_tests::wait::until;
 
@@ -55,8 +54,8 @@ async fn operator(set: impl FnOnce(&mut PluginSettings)) -> Running {
         ..PluginSettings::default()
     };
     set(&mut settings);
-    let load = Arc::new(load);
-    let running = operator_with(client, home, &["step"], vec![embedded], load, lease::alone(), settings, 0).await;
+    let setup = Setup { loader: Arc::new(load), plugins: settings, ..Setup::default() };
+    let running = operator_with(client, home, &["step"], vec![embedded], setup).await;
     running.apply("a", json!({"value": "1"})).await;
     answers(&running, "embedded").await;
     running
