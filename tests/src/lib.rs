@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
 
 pub mod api_server;
+pub mod checklist;
 pub mod components;
 pub mod native;
 pub mod plugins;

@@ -40,12 +40,30 @@ impl World {
         let deploy = repository().join("deploy");
         world.kubectl(&["apply", "-f", &deploy.join("bundle.yaml").display().to_string()])?;
         world.kubectl(&["apply", "-f", &deploy.join("dev").display().to_string()])?;
+        world.operator_ready().await;
+        Ok(world)
+    }
+
+    /// Waits until the operator's pod is ready.
+    pub async fn operator_ready(&self) {
         until("the operator", SETTLES, || async {
-            let seen = world.kubectl(&["get", "deployment", OPERATOR, "-o", "jsonpath={.status.readyReplicas}"])?;
+            let seen = self.kubectl(&["get", "deployment", OPERATOR, "-o", "jsonpath={.status.readyReplicas}"])?;
             if seen == "1" { Ok(()) } else { bail!("ready replicas: {seen:?}") }
         })
         .await;
-        Ok(world)
+    }
+
+    /// What a person would look at first when something failed: resources, pods, Events, the end of the operator's log.
+    pub fn last_words(&self) -> String {
+        let kubectl = |arguments: &[&str]| self.kubectl(arguments).unwrap_or_else(|error| format!("{error:#}"));
+        let log = self.operator_log();
+        let start = log.char_indices().rev().nth(6_000).map_or(0, |(start, _)| start);
+        format!(
+            "---- resources\n{}\n---- Events\n{}\n---- the operator's log\n{}",
+            kubectl(&["get", "rec,redb,pods,sts,deploy,svc,pvc", "-o", "wide"]),
+            kubectl(&["get", "events", "--sort-by=.lastTimestamp"]),
+            log.get(start..).unwrap_or_default()
+        )
     }
 
     /// Runs kubectl and returns what it printed; an error holds what it said.

@@ -1,0 +1,204 @@
+//! Rows of the checklist of features as tests: each is a function over a whole cluster, run on a fresh one and again after
+//! the operator was killed. What they showed goes to a file, from which `cargo xtask features` writes `docs/features.md`.
+//!
+//! Rows of a group share a cluster, so each leaves it as it found it. What a row is about is in `tests/checklist.yaml`.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use serde::Serialize;
+use stepwright_dev_cluster::{programs_folder, repository};
+use tokio::runtime::Runtime;
+
+use crate::world::World;
+
+/// What a row does; it panics if what it is to show is not so.
+pub type Shows = for<'a> fn(&'a World) -> Pin<Box<dyn Future<Output = ()> + 'a>>;
+
+/// A row of the checklist and the function that shows it.
+pub struct Row {
+    number: u16,
+    name: &'static str,
+    /// Said where a row is shown on something else than what the checklist asks for, which may need containers.
+    instead: Option<&'static str>,
+    shows: Shows,
+}
+
+impl Row {
+    /// A row by its number and the name of its test.
+    #[must_use]
+    pub fn new(number: u16, name: &'static str, shows: Shows) -> Self {
+        Self { number, name, instead: None, shows }
+    }
+
+    /// Says on what the row is shown, where it cannot be shown literally.
+    #[must_use]
+    pub fn instead(mut self, words: &'static str) -> Self {
+        self.instead = Some(words);
+        self
+    }
+}
+
+/// Makes a [`Row`] of an async function `row_NN_what_it_shows(world: &World)`.
+#[macro_export]
+macro_rules! row {
+    ($number:literal, $function:path) => {
+        $crate::checklist::Row::new($number, stringify!($function), |world| Box::pin($function(world)))
+    };
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Fresh,
+    AfterKill,
+}
+
+impl Phase {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::AfterKill => "after_kill",
+        }
+    }
+}
+
+/// What a row showed, as it is written to `target/checklist/<group>.json`.
+#[derive(Serialize, Default, Clone)]
+#[serde(rename_all = "camelCase")]
+struct Shown {
+    row: u16,
+    test: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instead: Option<&'static str>,
+    fresh: bool,
+    after_kill: bool,
+}
+
+struct Group {
+    runtime: Runtime,
+    /// `None` if it could not be started.
+    world: OnceLock<Option<World>>,
+    killed: OnceLock<()>,
+    prepare: Shows,
+    shown: Mutex<BTreeMap<&'static str, Shown>>,
+}
+
+impl Group {
+    /// The cluster, started by whichever row comes first.
+    fn world(&self) -> Result<&World, Failed> {
+        let start = || {
+            let start = async {
+                let world = World::start().await?;
+                (self.prepare)(&world).await;
+                anyhow::Ok(world)
+            };
+            match catch_unwind(AssertUnwindSafe(|| self.runtime.block_on(start))) {
+                Ok(Ok(world)) => Some(world),
+                Ok(Err(error)) => {
+                    eprintln!("the cluster does not start: {error:#}");
+                    None
+                }
+                Err(_) => None,
+            }
+        };
+        self.world.get_or_init(start).as_ref().ok_or_else(|| Failed::from("the cluster did not start"))
+    }
+
+    fn run(&self, row: &Row, phase: Phase) -> Result<(), Failed> {
+        let world = self.world()?;
+        let work = async {
+            if phase == Phase::AfterKill && self.killed.set(()).is_ok() {
+                world.kill_operator().map_err(|error| format!("failed to kill the operator: {error:#}"))?;
+                world.operator_ready().await;
+            }
+            (row.shows)(world).await;
+            Ok::<(), String>(())
+        };
+        // Panics are how assertions fail; what they say is on standard error already.
+        let result = catch_unwind(AssertUnwindSafe(|| self.runtime.block_on(work)));
+        match result {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(error.into()),
+            Err(panic) => {
+                let said = panic.downcast_ref::<String>().cloned();
+                let said = said.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+                eprintln!("{}", world.last_words());
+                return Err(said.unwrap_or_default().into());
+            }
+        }
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shown) = shown.get_mut(row.name) {
+            match phase {
+                Phase::Fresh => shown.fresh = true,
+                Phase::AfterKill => shown.after_kill = true,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Runs a group of rows as a test program (`harness = false`): `prepare` once, each row on the fresh cluster, then each
+/// again after the operator was killed. Ends the process.
+pub fn main(group: &'static str, prepare: Shows, rows: Vec<Row>) -> ! {
+    let mut arguments = Arguments::from_args();
+    // They share a cluster.
+    arguments.test_threads = Some(1);
+    let whole = arguments.filter.is_none() && arguments.skip.is_empty() && !arguments.list;
+    let empty = |row: &Row| Shown {
+        row: row.number,
+        test: format!("{group}::{}", row.name),
+        instead: row.instead,
+        ..Shown::default()
+    };
+    let shared = Arc::new(Group {
+        runtime: tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime"),
+        world: OnceLock::new(),
+        killed: OnceLock::new(),
+        prepare,
+        shown: Mutex::new(rows.iter().map(|row| (row.name, empty(row))).collect()),
+    });
+    let rows: Vec<Arc<Row>> = rows.into_iter().map(Arc::new).collect();
+    let trial = |phase: Phase, row: &Arc<Row>| {
+        let (row, shared) = (row.clone(), shared.clone());
+        Trial::test(format!("{}::{}", row.name, phase.word()), move || shared.run(&row, phase))
+    };
+    let fresh = rows.iter().map(|row| trial(Phase::Fresh, row));
+    let after = rows.iter().map(|row| trial(Phase::AfterKill, row));
+    let trials = fresh.chain(after).collect();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    let group_of = shared;
+    if whole {
+        let shown = group_of.shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        write(group, &shown.into_values().collect::<Vec<_>>());
+    }
+    if let Ok(group) = Arc::try_unwrap(group_of) {
+        let Group { runtime, world, .. } = group;
+        if let Some(Some(world)) = world.into_inner()
+            && let Err(error) = runtime.block_on(world.cluster.stop())
+        {
+            eprintln!("the cluster does not stop: {error:#}");
+            std::process::exit(1);
+        }
+    }
+    conclusion.exit()
+}
+
+/// Where `cargo xtask features` looks.
+fn results() -> PathBuf {
+    let target = programs_folder().map(|programs| programs.join(".."));
+    target.unwrap_or_else(|_| repository().join("target")).join("checklist")
+}
+
+fn write(group: &str, shown: &[Shown]) {
+    let folder = results();
+    let text = serde_json::to_string_pretty(shown).unwrap_or_default();
+    let written =
+        std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(folder.join(format!("{group}.json")), text));
+    if let Err(error) = written {
+        eprintln!("failed to write what the rows showed to {}: {error}", folder.display());
+    }
+}
