@@ -40,7 +40,7 @@ pub(crate) fn crds(paths: &Paths, check: bool) -> anyhow::Result<()> {
     // With the whole workspace named, cargo unites features as every other build here does, and compiles nothing twice.
     run(build::cargo(paths, "build").args(["--quiet", "--workspace", "--bin", "crdgen"]))?;
     let mut command = Command::new(paths.program("crdgen"));
-    command.current_dir(&paths.root);
+    command.arg(paths.root.join("crds"));
     if check {
         command.arg("--check");
     }
