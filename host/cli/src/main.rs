@@ -3,6 +3,7 @@
 mod args;
 mod compile;
 mod configmap;
+mod delegation;
 mod explain;
 mod installation;
 mod journal;
