@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     fn manifest() -> Manifest {
-        let step = |name: &str, kind: &str| json!({"name": name, "writes": [{"apiVersion": "v1", "kind": kind}]});
+        let step = |name: &str, kind: &str| json!({"name": name, "primary": [], "writes": [{"apiVersion": "v1", "kind": kind}]});
         let steps = [step("a", "Service"), step("b", "Secret")];
         serde_json::from_value(json!({"name": "p", "version": "1", "steps": steps})).unwrap()
     }

@@ -69,7 +69,7 @@ fn a_lone_process_has_its_steps_and_nothing_of_the_whole() {
 fn a_plugin_is_told_of_by_one_process() {
     let plugin = |value| serde_json::from_value::<Manifest>(value).unwrap();
     let of = |names: &[&str]| {
-        let steps: Vec<_> = names.iter().map(|name| json!({"name": name})).collect();
+        let steps: Vec<_> = names.iter().map(|name| json!({"name": name, "primary": []})).collect();
         plugin(json!({"name": "p", "version": "1", "steps": steps}))
     };
     let policy = plugin(json!({"name": "p", "version": "1", "steps": [], "policy": {"reviews": ["*"]}}));
