@@ -4,6 +4,7 @@ mod args;
 mod broker;
 mod compile;
 mod configmap;
+mod delegation;
 mod explain;
 mod installation;
 mod journal;

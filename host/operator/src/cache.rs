@@ -109,6 +109,8 @@ pub struct Caches {
     client: Client,
     /// Empty: every namespace.
     namespaces: Vec<String>,
+    /// Names of the only Secrets that are looked at; `None`: all.
+    secrets: Option<Vec<String>>,
     state: RwLock<State>,
     changes: mpsc::UnboundedSender<Change>,
     /// Counts up each time that a watch has delivered its first list or a kind was found absent.
@@ -123,10 +125,20 @@ impl Caches {
         namespaces: Vec<String>,
         stop: CancellationToken,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<Change>) {
+        Self::narrow(client, namespaces, None, stop)
+    }
+
+    /// The same, for a process that may look at these Secrets only.
+    pub fn narrow(
+        client: Client,
+        namespaces: Vec<String>,
+        secrets: Option<Vec<String>>,
+        stop: CancellationToken,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Change>) {
         // Unbounded: the receiver only routes, and a bound would stall watches, and so grow the server's buffers instead.
         let (changes, receiver) = mpsc::unbounded_channel();
         let (progress, _) = watch::channel(0);
-        let caches = Self { client, namespaces, state: RwLock::default(), changes, progress, stop };
+        let caches = Self { client, namespaces, secrets, state: RwLock::default(), changes, progress, stop };
         (Arc::new(caches), receiver)
     }
 
@@ -161,18 +173,30 @@ impl Caches {
     /// The kinds of these that are not filled yet; empty when all are.
     pub fn missing(&self, kinds: &[TypeRef]) -> Vec<TypeRef> {
         let state = self.state.read();
-        let watches = self.namespaces.len().max(1);
+        let watches = |kind: &TypeRef| self.namespaces.len().max(1) * self.names_of(kind).len();
         kinds
             .iter()
             .filter(|kind| {
                 state.kinds.get(*kind).is_none_or(|cache| {
-                    let wanted =
-                        if cache.served.as_ref().is_some_and(|it| it.scope == Scope::Cluster) { 1 } else { watches };
+                    let wanted = if cache.served.as_ref().is_some_and(|it| it.scope == Scope::Cluster) {
+                        1
+                    } else {
+                        watches(kind)
+                    };
                     !cache.absent && cache.synced < wanted
                 })
             })
             .cloned()
             .collect()
+    }
+
+    /// The names that objects of a kind are watched by, one at a time; `None`: all at once.
+    fn names_of(&self, kind: &TypeRef) -> Vec<Option<&String>> {
+        let is_secret = kind.kind == "Secret" && kind.api_version == "v1";
+        match self.secrets.as_ref().filter(|_| is_secret) {
+            Some(names) => names.iter().map(Some).collect(),
+            None => vec![None],
+        }
     }
 
     /// Waits until all of these kinds are filled.
@@ -249,19 +273,27 @@ impl Caches {
             cache.served = Some(served.clone());
             cache.absent = false;
         }
+        let names = self.names_of(&kind);
         if served.scope == Scope::Cluster || self.namespaces.is_empty() {
-            self.watch(&kind, Api::all_with(self.client.clone(), &served.resource), None).await;
+            let watches = names
+                .iter()
+                .map(|name| self.watch(&kind, Api::all_with(self.client.clone(), &served.resource), None, *name));
+            futures::future::join_all(watches).await;
         } else {
-            let watches = self.namespaces.iter().map(|namespace| {
+            let watches = self.namespaces.iter().flat_map(|namespace| names.iter().map(move |name| (namespace, *name)));
+            let watches = watches.map(|(namespace, name)| {
                 let api = Api::namespaced_with(self.client.clone(), namespace, &served.resource);
-                self.watch(&kind, api, Some(namespace))
+                self.watch(&kind, api, Some(namespace), name)
             });
             futures::future::join_all(watches).await;
         }
     }
 
-    async fn watch(&self, kind: &TypeRef, api: Api<DynamicObject>, namespace: Option<&String>) {
-        let mut events = watcher::watcher(api, watcher::Config::default()).default_backoff().boxed();
+    async fn watch(&self, kind: &TypeRef, api: Api<DynamicObject>, namespace: Option<&String>, name: Option<&String>) {
+        let all = watcher::Config::default();
+        // With the name in it, a request needs the right to this object alone.
+        let config = name.map_or_else(|| all.clone(), |name| all.clone().fields(&format!("metadata.name={name}")));
+        let mut events = watcher::watcher(api, config).default_backoff().boxed();
         let mut listed: Option<BTreeSet<(String, String)>> = None;
         let mut first = true;
         while let Some(event) = events.next().await {
@@ -275,7 +307,7 @@ impl Caches {
                 }
                 Ok(Event::InitDone) => {
                     if let Some(listed) = listed.take() {
-                        self.keep_only(kind, namespace, &listed);
+                        self.keep_only(kind, namespace, name, &listed);
                     }
                     if first {
                         first = false;
@@ -311,13 +343,20 @@ impl Caches {
     }
 
     /// After a new list: what is not in it was deleted while nobody watched.
-    fn keep_only(&self, kind: &TypeRef, namespace: Option<&String>, listed: &BTreeSet<(String, String)>) {
+    fn keep_only(
+        &self,
+        kind: &TypeRef,
+        namespace: Option<&String>,
+        name: Option<&String>,
+        listed: &BTreeSet<(String, String)>,
+    ) {
         let mut state = self.state.write();
         let Some(cache) = state.kinds.get_mut(kind) else { return };
         let lost: Vec<(String, String)> = cache
             .objects
             .keys()
-            .filter(|key| namespace.is_none_or(|namespace| &key.0 == namespace) && !listed.contains(*key))
+            .filter(|key| namespace.is_none_or(|it| *it == key.0) && name.is_none_or(|it| *it == key.1))
+            .filter(|key| !listed.contains(*key))
             .cloned()
             .collect();
         let removed: Vec<_> = lost.iter().filter_map(|key| cache.objects.remove(key)).collect();
