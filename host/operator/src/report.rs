@@ -42,6 +42,7 @@ pub(crate) async fn passed(
         set(types::PROGRESSING, false, "InvalidConfiguration", "waiting for a change of the spec");
         let news = !before.iter().any(|it| it.reason == "InvalidConfiguration" && it.message == cut(&message));
         if news {
+            warn!(step, message, "the spec is invalid; what runs is left as it is");
             publish(context, &primary, EventType::Warning, "InvalidConfiguration", &message).await;
         }
         if let Some(words) = &pipeline.invalid_status {
