@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde::Serialize;
-use stepwright_dev_cluster::{programs_folder, repository};
+use stepwright_dev_cluster::{ClusterOptions, programs_folder, repository};
 use tokio::runtime::Runtime;
 
 use crate::world::World;
@@ -32,6 +32,8 @@ impl Row {
     /// A row by its number and the name of its test.
     #[must_use]
     pub fn new(number: u16, name: &'static str, shows: Shows) -> Self {
+        // The module in which it is says nothing.
+        let name = name.rsplit("::").next().unwrap_or(name).trim_start();
         Self { number, name, instead: None, shows }
     }
 
@@ -80,6 +82,8 @@ struct Shown {
 
 struct Group {
     runtime: Runtime,
+    /// Worker nodes of its cluster.
+    nodes: usize,
     /// `None` if it could not be started.
     world: OnceLock<Option<World>>,
     killed: OnceLock<()>,
@@ -92,7 +96,8 @@ impl Group {
     fn world(&self) -> Result<&World, Failed> {
         let start = || {
             let start = async {
-                let world = World::start().await?;
+                let options = ClusterOptions { nodes: self.nodes, ..ClusterOptions::default() };
+                let world = World::start_with(options).await?;
                 (self.prepare)(&world).await;
                 anyhow::Ok(world)
             };
@@ -144,6 +149,11 @@ impl Group {
 /// Runs a group of rows as a test program (`harness = false`): `prepare` once, each row on the fresh cluster, then each
 /// again after the operator was killed. Ends the process.
 pub fn main(group: &'static str, prepare: Shows, rows: Vec<Row>) -> ! {
+    main_on(ClusterOptions::default().nodes, group, prepare, rows)
+}
+
+/// The same on a cluster with so many worker nodes.
+pub fn main_on(nodes: usize, group: &'static str, prepare: Shows, rows: Vec<Row>) -> ! {
     let mut arguments = Arguments::from_args();
     // They share a cluster.
     arguments.test_threads = Some(1);
@@ -156,6 +166,7 @@ pub fn main(group: &'static str, prepare: Shows, rows: Vec<Row>) -> ! {
     };
     let shared = Arc::new(Group {
         runtime: tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime"),
+        nodes,
         world: OnceLock::new(),
         killed: OnceLock::new(),
         prepare,
