@@ -172,6 +172,10 @@ async fn f20_a_node_whose_shards_fit_nowhere_else_is_not_removed() {
         assert_eq!(action["error"], "insufficient_resources");
         assert_eq!(nodes.all[master].get(&format!("/v1/nodes/{holder}")).await.1["status"], "active");
         assert_eq!(nodes.all[master].active(uid).await["shard_list"].as_array().unwrap().len(), 2);
+        // What is kept of the attempt can be cleared, once.
+        assert_eq!(nodes.all[master].call("DELETE", &path, &Value::Null).await.0, 200);
+        assert_eq!(nodes.all[master].get(&path).await.0, 404);
+        assert_eq!(nodes.all[master].call("DELETE", &path, &Value::Null).await.0, 404);
     };
     // On demand, and because the third node takes no shards.
     nodes.all[master].control("POST", "/_sim/faults?all", &json!({"kind": "no-room"})).await;

@@ -106,7 +106,9 @@ async fn cancel(ask: &Ask<'_>, uid: u32, name: &str) -> Result<Reply, Refusal> {
             && action.status == ActionStatus::Running
     });
     if !running {
-        return Err(Refusal::not_found("action_not_found", format!("{name} does not run on node {uid}")));
+        // One that has ended is cleared (REST reference, 5.3).
+        let name = action_name(name).to_owned();
+        return ask.change(Command::Node(NodeCommand::ForgetAction { uid, name })).await.map(reply);
     }
     let error = "cancelled".to_owned();
     ask.change(Command::Node(NodeCommand::Abandon { uid, error, cancelled: true })).await.map(reply)
