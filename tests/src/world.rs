@@ -445,6 +445,19 @@ pub fn http(
     login: Option<(&str, &str)>,
     body: Option<&Value>,
 ) -> anyhow::Result<(u16, String)> {
+    http_with(address, port, method, path, login, &[], body)
+}
+
+/// The same with more headers.
+pub fn http_with(
+    address: Ipv4Addr,
+    port: u16,
+    method: &str,
+    path: &str,
+    login: Option<(&str, &str)>,
+    headers: &[(&str, &str)],
+    body: Option<&Value>,
+) -> anyhow::Result<(u16, String)> {
     use base64::Engine as _;
     let mut stream = TcpStream::connect((address, port))?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
@@ -453,6 +466,9 @@ pub fn http(
     if let Some((user, password)) = login {
         let token = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
         head.push_str(&format!("Authorization: Basic {token}\r\n"));
+    }
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
     }
     if !body.is_empty() {
         head.push_str(&format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()));

@@ -40,6 +40,8 @@ pub(crate) enum Command {
     /// Work with plugins.
     #[command(subcommand)]
     Plugins(PluginsCommand),
+    /// Serve the Open Service Broker API over the databases of one cluster.
+    ServiceBroker(Box<BrokerArgs>),
     /// Print the Role that the operator needs for its embedded plugins and pipelines, as YAML.
     Rbac,
     /// Compile a component from standard input to standard output, within limits. The operator runs itself so.
@@ -88,6 +90,34 @@ pub(crate) enum PluginsCommand {
     },
     /// Print the ConfigMap, or several if it is large, by which a component is offered to the operator.
     Configmap(Box<ConfigMapArgs>),
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct BrokerArgs {
+    /// Where databases are made: the namespace of the cluster.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "default")]
+    pub(crate) namespace: String,
+    /// The RedisEnterpriseCluster on which databases are made.
+    #[arg(long, env = "STEPWRIGHT_BROKER_CLUSTER")]
+    pub(crate) cluster: String,
+    /// The name that a platform logs in with.
+    #[arg(long, env = "STEPWRIGHT_BROKER_USERNAME")]
+    pub(crate) username: String,
+    /// A file with the password that a platform logs in with.
+    #[arg(long, env = "STEPWRIGHT_BROKER_PASSWORD_FILE")]
+    pub(crate) password_file: PathBuf,
+    /// A folder that outlives the process: which bindings were handed out is kept there.
+    #[arg(long, env = "STEPWRIGHT_BROKER_DATA")]
+    pub(crate) data: PathBuf,
+    /// The address on which it is served.
+    #[arg(long, env = "STEPWRIGHT_DEV_BIND", default_value = "0.0.0.0")]
+    pub(crate) bind_address: IpAddr,
+    /// The port on which it is served, in plain HTTP.
+    #[arg(long, env = "STEPWRIGHT_BROKER_PORT", default_value_t = 8080)]
+    pub(crate) port: u16,
+    /// How the log looks on standard error.
+    #[arg(long, env = "STEPWRIGHT_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
 }
 
 #[derive(Debug, Parser)]
