@@ -16,6 +16,7 @@ use crate::{
     faults::Kind,
     node::Node,
     peers::{self, NodeReport},
+    resharding,
     state::{
         BdbStatus, ClusterState, Command, NodeRecord, NodeStatus, ShardRole, bdbs::BdbCommand,
         migration::MigrationCommand, nodes::NodeCommand,
@@ -117,7 +118,7 @@ fn watch_nodes(state: &ClusterState, view: &View<'_>, commands: &mut Vec<Command
     }
 }
 
-fn fresh<'a>(view: &View<'a>, node: u32) -> Option<&'a NodeReport> {
+pub(crate) fn fresh<'a>(view: &View<'a>, node: u32) -> Option<&'a NodeReport> {
     view.reports.get(&node).filter(|(ago, _)| *ago < view.down_after).map(|(_, report)| report)
 }
 
@@ -171,6 +172,10 @@ fn watch_bdb(
         if !runs_somewhere {
             commands.push(Command::Bdb(BdbCommand::Forget { uid }));
         }
+        return;
+    }
+    if let Some(reshard) = &bdb.reshard {
+        commands.extend(resharding::step(state, view, fate, bdb, reshard).map(Command::Bdb));
         return;
     }
     let creating = bdb.status == BdbStatus::Pending;
@@ -431,11 +436,7 @@ mod tests {
                 version: 1,
                 role: Some(shard.role),
                 link_up: shard.role == ShardRole::Slave,
-                error: None,
-                used_memory: 0,
-                keys: 0,
-                clients: 0,
-                ops: 0,
+                ..ShardReport::default()
             };
             NodeReport {
                 addr: node.addr.clone(),

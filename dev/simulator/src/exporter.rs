@@ -122,6 +122,7 @@ pub fn second(node: &Node, snapshot: &Snapshot) -> String {
                 ("redis_server_used_memory", report.used_memory),
                 ("redis_server_maxmemory", bdb.shard_memory()),
                 ("redis_server_db_keys", report.keys),
+                ("redis_server_keys_trimmed", report.trimmed),
             ] {
                 let _ = writeln!(out, "{name}{labels} {value}");
             }

@@ -81,14 +81,19 @@ pub(super) fn list(ask: &Ask<'_>, bdb: Option<u32>) -> Value {
 }
 
 fn view(bdb: &Bdb, shard: &Shard, report: Option<&ShardReport>) -> Value {
-    let running = report.is_some_and(|report| report.running);
+    let (status, detailed) = match report {
+        Some(report) if report.running && report.trimming => ("trimming", "trimming"),
+        Some(report) if report.running && bdb.parent_group(shard).is_some() => ("inactive", "importing"),
+        Some(report) if report.running => ("active", "ok"),
+        _ => ("inactive", "down"),
+    };
     let mut view = json!({
         "uid": shard.uid.to_string(), "bdb_uid": bdb.uid, "node_uid": shard.node.to_string(), "role": shard.role,
-        "status": if running { "active" } else { "inactive" }, "detailed_status": if running { "ok" } else { "down" },
+        "status": status, "detailed_status": detailed,
         "assigned_slots": format!("{}-{}", shard.slots.0, shard.slots.1), "loading": {"status": "idle"},
         "redis_info": {
             "used_memory": report.map_or(0, |report| report.used_memory), "keys": report.map_or(0, |report| report.keys),
-            "maxmemory": bdb.shard_memory(), "connected_clients": report.map_or(0, |report| report.clients),
+            "maxmemory": bdb.shard_limit(), "connected_clients": report.map_or(0, |report| report.clients),
         },
         "backup": {}, "report_timestamp": iso(clock::now()),
     });

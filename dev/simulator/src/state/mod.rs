@@ -16,6 +16,7 @@ pub mod nodes;
 pub mod optional;
 pub mod placement;
 pub mod refusal;
+pub mod reshard;
 pub mod users;
 
 use std::collections::BTreeMap;

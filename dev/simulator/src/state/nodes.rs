@@ -410,6 +410,10 @@ impl ClusterState {
     }
 
     fn drain_bdb(&mut self, bdb: &mut super::Bdb, uid: u32, leaves: bool) -> Result<(), Refusal> {
+        // One that is being resharded is moved when that is over.
+        if bdb.reshard.is_some() {
+            return Ok(());
+        }
         let here: Vec<u32> = bdb.shards.iter().filter(|shard| shard.node == uid).map(|shard| shard.uid).collect();
         for shard_uid in here {
             let Some(shard) = bdb.shards.iter().find(|shard| shard.uid == shard_uid).cloned() else { continue };
