@@ -1,6 +1,7 @@
 //! What the managed system answers, as far as this step reads it (REST reference, 3.1, 4.1, 4.3, 5 and 10).
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 /// `GET /v1/bootstrap` of one pod, or why there is none.
@@ -63,6 +64,16 @@ pub(crate) struct NodeStatus {
     pub(crate) role: String,
     pub(crate) free_provisional_ram: u64,
     pub(crate) total_provisional_ram: u64,
+    /// The type of the elements is documented nowhere.
+    pub(crate) master_shards: Vec<IgnoredAny>,
+    /// There while the node is in maintenance.
+    pub(crate) maintenance_snapshot: Option<IgnoredAny>,
+}
+
+impl NodeStatus {
+    pub(crate) fn in_maintenance(&self) -> bool {
+        self.maintenance_snapshot.is_some()
+    }
 }
 
 /// One of `GET /v1/bdbs`.
