@@ -10,6 +10,7 @@ pub mod native;
 pub mod plugins;
 pub mod wait;
 pub mod world;
+pub mod writer;
 
 /// Memory of this process that is in RAM, in KiB.
 pub fn resident_kib() -> u64 {
