@@ -6,6 +6,7 @@
 pub mod api_server;
 pub mod checklist;
 pub mod components;
+pub mod life;
 pub mod native;
 pub mod plugins;
 pub mod wait;

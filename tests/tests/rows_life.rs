@@ -12,19 +12,18 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use serde_json::{Value, json};
+use serde_json::json;
 use stepwright_dev_cluster::repository;
 use stepwright_tests::checklist;
+use stepwright_tests::life::{
+    NODES, PORT, States, condition, cordon, databases_come_back, event, events, in_order, key_is, login, lose_two,
+    next_version, patch, prepare, put_key, spec, status_with, uids, volumes, well,
+};
 use stepwright_tests::plugins::{offer, stepwright};
 use stepwright_tests::row;
 use stepwright_tests::wait::until;
-use stepwright_tests::world::{FORMS, NAMESPACE, OPERATOR, SETTLES, World, http, redis};
+use stepwright_tests::world::{FORMS, NAMESPACE, OPERATOR, SETTLES, World, http};
 use stepwright_tests::writer::Writer;
-
-/// Port of the database.
-const PORT: u16 = 19621;
-/// Of pods of nodes.
-const NODES: &str = "redis.io/role=node";
 
 fn main() {
     let rows = vec![
@@ -49,107 +48,6 @@ fn main() {
     checklist::main("rows_life", |world| Box::pin(prepare(world)), rows);
 }
 
-async fn prepare(world: &World) {
-    world.sample_cluster().await.unwrap();
-    database(world).await;
-}
-
-/// The sample database with a replica, every write on disk.
-async fn database(world: &World) {
-    let text = std::fs::read_to_string(repository().join("deploy/samples/redb.yaml")).unwrap();
-    let text = text.replace("replication: false", "replication: true\n  persistence: aofAlways");
-    world.kubectl_with_input(&["apply", "-f", "-"], &text).unwrap();
-    world.field("redb", "mydb", "/status/status", "active", SETTLES).await;
-}
-
-fn patch(world: &World, kind: &str, name: &str, body: &Value) {
-    world.kubectl(&["patch", kind, name, "--type=merge", "-p", &body.to_string()]).unwrap();
-}
-
-fn spec(world: &World, body: &Value) {
-    patch(world, "rec", "rec", &json!({ "spec": body }));
-}
-
-/// What happened to an object of this name: `reason message` of each Event.
-fn events(world: &World, name: &str) -> String {
-    let path = "jsonpath={range .items[*]}{.reason} {.message}{\"\\n\"}{end}";
-    let selector = format!("--field-selector=involvedObject.name={name}");
-    world.kubectl(&["get", "events", &selector, "-o", path]).unwrap()
-}
-
-async fn event(world: &World, name: &str, words: &[&str]) {
-    until(&format!("an Event with {words:?}"), SETTLES, || async {
-        let all = events(world, name);
-        if all.lines().any(|line| words.iter().all(|word| line.contains(word))) { Ok(()) } else { Err(all) }
-    })
-    .await;
-}
-
-/// Waits for a cluster that is well: `Running`, and everything reached.
-async fn well(world: &World) {
-    until("the cluster to be well", FORMS, || async {
-        let rec = world.get("rec", "rec").unwrap();
-        let ready = condition(&rec, "Ready");
-        let fresh = ready["observedGeneration"] == rec["metadata"]["generation"];
-        if rec["status"]["state"] == "Running" && ready["status"] == "True" && fresh {
-            Ok(())
-        } else {
-            Err(rec["status"].clone())
-        }
-    })
-    .await;
-}
-
-fn condition(object: &Value, type_: &str) -> Value {
-    let all = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
-    all.into_iter().find(|one| one["type"] == type_).unwrap_or_default()
-}
-
-/// UID by name, of the objects with a label.
-fn uids(world: &World, kind: &str, label: &str) -> BTreeMap<String, String> {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let all = world.list(kind, label).unwrap();
-    all.iter().map(|it| (text(&it["metadata"]["name"]), text(&it["metadata"]["uid"]))).collect()
-}
-
-fn volumes(world: &World) -> BTreeMap<String, String> {
-    let volumes = uids(world, "pvc", "redis.io/cluster=rec");
-    assert!(volumes.len() >= 3, "{volumes:?}");
-    volumes
-}
-
-fn login(world: &World) -> (String, String) {
-    (world.secret("rec", "username").unwrap(), world.secret("rec", "password").unwrap())
-}
-
-/// The status of a request with these credentials, from whichever node leads.
-fn status_with(world: &World, user: &str, password: &str) -> u16 {
-    for pod in ["rec-0", "rec-1", "rec-2"] {
-        let address = world.address(pod).unwrap();
-        match http(address, 8080, "GET", "/v1/cluster", Some((user, password)), None) {
-            Ok((307 | 503, _)) | Err(_) => {}
-            Ok((status, _)) => return status,
-        }
-    }
-    0
-}
-
-async fn put_key(world: &World, key: &str, value: &str) {
-    let password = world.secret("redb-mydb", "password").unwrap();
-    let forward = world.database("service/mydb", PORT, &password).await;
-    assert_eq!(redis(forward.port, &password, &["SET", key, value]).unwrap(), "OK");
-}
-
-async fn key_is(world: &World, key: &str, value: &str) {
-    let password = world.secret("redb-mydb", "password").unwrap();
-    until(&format!("the key {key}"), SETTLES, || async {
-        let forward = world.database("service/mydb", PORT, &password).await;
-        let found = redis(forward.port, &password, &["GET", key]).unwrap();
-        if found == value { Ok(()) } else { Err(found) }
-    })
-    .await;
-}
-
 async fn row_94_credentials_are_in_a_secret_of_the_clusters_name(world: &World) {
     let (user, password) = login(world);
     assert_eq!(user, "demo@redis.com");
@@ -160,17 +58,30 @@ async fn row_94_credentials_are_in_a_secret_of_the_clusters_name(world: &World) 
 }
 
 async fn row_95_metrics_are_served_by_every_node(world: &World) {
-    for pod in ["rec-0", "rec-1", "rec-2"] {
-        let forward = world.port_forward(&format!("pod/{pod}"), 8070).unwrap();
-        let url = format!("https://127.0.0.1:{}/", forward.port);
-        until("metrics", SETTLES, || async {
-            let output = Command::new("curl").args(["-sk", "--max-time", "10", &url]).output().unwrap();
-            let text = String::from_utf8_lossy(&output.stdout).into_owned();
-            let samples = text.lines().filter(|line| !line.starts_with('#') && line.contains('{')).count();
-            if samples > 5 && text.contains("# TYPE") { Ok(()) } else { Err(text) }
-        })
-        .await;
-    }
+    let ask = |port: u16, path: &str| {
+        let url = format!("https://127.0.0.1:{port}{path}");
+        let output = Command::new("curl").args(["-sk", "--max-time", "10", &url]).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    // A line of Prometheus text: name, labels, number.
+    let sample = |line: &str| {
+        let (series, value) = line.rsplit_once(' ').unwrap_or_default();
+        series.contains('{') && series.ends_with('}') && value.parse::<f64>().is_ok()
+    };
+    until("metrics of the cluster from one node, and of its own from each", SETTLES, || async {
+        let (mut whole, mut own) = (0, 0);
+        for pod in ["rec-0", "rec-1", "rec-2"] {
+            let forward = world.port_forward(&format!("pod/{pod}"), 8070)?;
+            // The master tells; the others say where that is.
+            let text = ask(forward.port, "/");
+            let nodes = text.lines().filter(|line| line.starts_with("node_up{") && line.ends_with(" 1")).count();
+            whole += usize::from(nodes == 3 && text.contains("bdb_up{") && text.lines().all(sample));
+            let text = ask(forward.port, "/v2/node");
+            own += usize::from(!text.is_empty() && text.lines().all(sample));
+        }
+        if (whole, own) == (1, 3) { Ok(()) } else { anyhow::bail!("{whole}, {own}") }
+    })
+    .await;
 }
 
 async fn row_81_a_new_operator_leaves_the_nodes_alone(world: &World) {
@@ -180,9 +91,8 @@ async fn row_81_a_new_operator_leaves_the_nodes_alone(world: &World) {
     let newer = if now.ends_with(":0.1.0") { "stepwright/operator:0.1.1" } else { "stepwright/operator:0.1.0" };
     let bundle = std::fs::read_to_string(repository().join("deploy/bundle.yaml")).unwrap();
     assert!(bundle.contains("stepwright/operator:0.1.0"));
-    let said = world
-        .kubectl_with_input(&["apply", "-f", "-"], &bundle.replace("stepwright/operator:0.1.0", newer))
-        .unwrap();
+    let said =
+        world.kubectl_with_input(&["apply", "-f", "-"], &bundle.replace("stepwright/operator:0.1.0", newer)).unwrap();
     assert!(said.contains("deployment.apps/redis-enterprise-operator configured"), "{said}");
     world.kubectl(&["rollout", "status", "deployment", OPERATOR, "--timeout=60s"]).unwrap();
     until("the new operator alone", SETTLES, || async {
@@ -207,9 +117,12 @@ async fn row_83_a_bad_upgrade_is_refused_and_touches_no_pod(world: &World) {
     // A tag that cannot be compared with what runs; one that is older; both healed by taking them back.
     for (tag, why) in [("latest", "is not a version"), ("8.0.2-2", "a cluster cannot go back")] {
         spec(world, &json!({ "redisEnterpriseImageSpec": { "versionTag": tag } }));
-        let rec = world.field("rec", "rec", "/status/state", "InvalidUpgrade", SETTLES).await;
-        let ready = condition(&rec, "Ready");
-        assert!(ready["message"].as_str().unwrap().contains(why), "{ready}");
+        until("the refusal", SETTLES, || async {
+            let rec = world.get("rec", "rec").unwrap();
+            let told = condition(&rec, "Ready")["message"].as_str().unwrap_or_default().contains(why);
+            if told && rec["status"]["state"] == "InvalidUpgrade" { Ok(()) } else { Err(rec["status"].clone()) }
+        })
+        .await;
         event(world, "rec", &["UpgradeBlocked", why]).await;
         assert_eq!(uids(world, "pods", NODES), before);
         spec(world, &json!({ "redisEnterpriseImageSpec": null }));
@@ -222,14 +135,6 @@ async fn row_83_a_bad_upgrade_is_refused_and_touches_no_pod(world: &World) {
     assert!(refused.to_string().contains("autoUpgradeRedisEnterprise"), "{refused}");
     well(world).await;
     assert_eq!(uids(world, "pods", NODES), before, "pods of nodes were replaced");
-}
-
-/// The next version after the one that runs: its last number, plus one.
-fn next_version(world: &World) -> String {
-    let rec = world.get("rec", "rec").unwrap();
-    let now = rec["status"]["redisEnterpriseVersion"].as_str().unwrap();
-    let (stem, last) = now.rsplit_once('.').unwrap();
-    format!("{stem}.{}", last.parse::<u32>().unwrap() + 1)
 }
 
 /// Waits until every pod has the version, and looks on the way: one pod at a time is away, the highest first, with the node
@@ -416,87 +321,6 @@ async fn row_93_the_licence_limits_shards_and_changes_at_run_time(world: &World)
     assert_eq!(uids(world, "pods", NODES), pods, "no pod restarts for a licence");
 }
 
-/// Lists the states of the cluster as they pass, by a watch.
-struct States {
-    child: std::process::Child,
-    lines: std::sync::mpsc::Receiver<String>,
-    seen: Vec<String>,
-}
-
-impl States {
-    fn watch(world: &World) -> Self {
-        use std::io::BufRead as _;
-        let mut command = world.cluster.kubectl().unwrap().into_std();
-        command.args(["get", "rec", "rec", "--watch", "-o", "jsonpath={.status.state}{\"\\n\"}"]);
-        let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
-        let (sender, lines) = std::sync::mpsc::channel();
-        let reader = std::io::BufReader::new(child.stdout.take().unwrap());
-        std::thread::spawn(move || {
-            for line in reader.lines().map_while(Result::ok) {
-                let _ = sender.send(line);
-            }
-        });
-        Self { child, lines, seen: Vec::new() }
-    }
-
-    /// Those that passed so far, without repetitions.
-    fn seen(&mut self) -> &[String] {
-        self.seen.extend(self.lines.try_iter());
-        self.seen.dedup();
-        &self.seen
-    }
-}
-
-impl Drop for States {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn cordon(world: &World, verb: &str) {
-    let nodes = world.kubectl(&["get", "nodes", "-o", "name"]).unwrap();
-    for node in nodes.split_whitespace() {
-        world.kubectl(&[verb, node]).unwrap();
-    }
-}
-
-/// Two of three nodes go, and nothing lets them come back; the cluster says what helps.
-async fn lose_two(world: &World) {
-    cordon(world, "cordon");
-    world.kubectl(&["delete", "pod", "rec-1", "rec-2", "--wait=false"]).unwrap();
-    let rec = world.field("rec", "rec", "/status/state", "Error", FORMS).await;
-    let command = r#"kubectl -n redis patch rec rec --type merge -p '{"spec":{"clusterRecovery":true}}'"#;
-    until("the command that helps", SETTLES, || async {
-        let ready = condition(&world.get("rec", "rec").unwrap(), "Ready");
-        let said = ready["message"].as_str().unwrap_or_default().contains(command) && ready["status"] == "False";
-        if said { Ok(()) } else { Err(ready) }
-    })
-    .await;
-    event(world, "rec", &["QuorumLost", command]).await;
-    assert_eq!(rec["spec"]["clusterRecovery"], Value::Null, "nothing begins by itself");
-}
-
-/// The databases come back with the vendor's command, with what was in them.
-async fn databases_come_back(world: &World) {
-    world.field("redb", "mydb", "/status/status", "recovery", SETTLES).await;
-    let list = world.kubectl(&["exec", "rec-0", "--", "bash", "-lc", "rladmin recover list"]).unwrap();
-    assert!(list.contains("mydb") && list.contains("ready"), "{list}");
-    let said = world.kubectl(&["exec", "rec-0", "--", "bash", "-lc", "rladmin recover all"]).unwrap();
-    assert!(said.contains("100% [ 1 recovered | 0 failed ]"), "{said}");
-    world.field("redb", "mydb", "/status/status", "active", SETTLES).await;
-}
-
-fn in_order(seen: &[String], wanted: &[&str]) -> bool {
-    let mut left = wanted.iter().peekable();
-    for state in seen {
-        if left.peek().is_some_and(|next| *next == state) {
-            left.next();
-        }
-    }
-    left.peek().is_none()
-}
-
 async fn row_86_a_lost_majority_is_recovered_from_its_volumes(world: &World) {
     let volumes_before = volumes(world);
     put_key(world, "before-the-loss", "kept").await;
@@ -591,7 +415,9 @@ async fn born_again(world: &World) {
 /// Every password of the cluster: of the administrator, of the database, and those that are kept.
 fn passwords(world: &World) -> Vec<String> {
     let mut found = Vec::new();
-    for secret in world.list("secrets", "redis.io/cluster=rec").unwrap().into_iter().chain(world.get("secret", "redb-mydb")) {
+    for secret in
+        world.list("secrets", "redis.io/cluster=rec").unwrap().into_iter().chain(world.get("secret", "redb-mydb"))
+    {
         for (key, value) in secret["data"].as_object().into_iter().flatten() {
             let value = BASE64_STANDARD.decode(value.as_str().unwrap()).unwrap();
             let value = String::from_utf8_lossy(&value).into_owned();
@@ -626,7 +452,10 @@ async fn row_96_no_password_in_any_output(world: &World) {
     for pod in std::fs::read_dir(logs).unwrap() {
         for file in std::fs::read_dir(pod.unwrap().path()).unwrap() {
             let path = file.unwrap().path();
-            outputs.insert(path.display().to_string(), String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into_owned());
+            outputs.insert(
+                path.display().to_string(),
+                String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into_owned(),
+            );
         }
     }
     assert!(outputs.keys().any(|name| name.contains(OPERATOR)) && outputs.len() > 8, "{:?}", outputs.keys());
@@ -635,7 +464,11 @@ async fn row_96_no_password_in_any_output(world: &World) {
             assert!(!text.is_empty(), "{name} is empty");
             for form in [password.clone(), BASE64_STANDARD.encode(&password)] {
                 let start = text.find(&form);
-                assert!(start.is_none(), "{name} shows a password: {:?}", start.map(|at| &text[at.saturating_sub(200)..at]));
+                assert!(
+                    start.is_none(),
+                    "{name} shows a password: {:?}",
+                    start.map(|at| &text[at.saturating_sub(200)..at])
+                );
             }
         }
     }
