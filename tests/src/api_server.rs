@@ -18,6 +18,7 @@ use stepwright_core::secrets::Fingerprinter;
 use stepwright_dev_cluster::{Cluster, ClusterOptions, Parts};
 use stepwright_operator::cache::Caches;
 use stepwright_operator::controller::Operator;
+use stepwright_operator::guests::GuestSettings;
 use stepwright_operator::journal::Journal;
 use stepwright_operator::lease::{self, Leadership};
 use stepwright_operator::metrics::Metrics;
@@ -182,6 +183,7 @@ pub async fn operator_with(
         journal: journal.clone(),
         leadership,
         namespace: namespace.clone(),
+        guests: GuestSettings::default(),
         identity: "test".to_owned(),
         loader,
         plugins: settings,

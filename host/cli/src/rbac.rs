@@ -1,10 +1,11 @@
-//! The operator's Role, from what it really uses: the manifests of the embedded plugins, the pipelines, and the host itself.
+//! The operator's Roles, from what it really uses: the manifests of the embedded plugins, the pipelines, and the host itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use kube::api::ApiResource;
 use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
+use stepwright_core::manifest::Within;
 use stepwright_core::object::TypeRef;
 
 use crate::plugins::manifests;
@@ -13,52 +14,91 @@ use crate::run::built_in_pipelines;
 const READ: [&str; 3] = ["get", "list", "watch"];
 const WRITE: [&str; 3] = ["create", "patch", "delete"];
 
-/// A Role as YAML, with the header that generated files carry.
+/// What may be done with which resource of which group.
+#[derive(Default)]
+struct Rules(BTreeMap<(String, String), BTreeSet<&'static str>>);
+
+impl Rules {
+    fn allow(&mut self, group: &str, resource: &str, verbs: &[&'static str]) {
+        self.0.entry((group.to_owned(), resource.to_owned())).or_default().extend(verbs);
+    }
+
+    fn read(&mut self, kind: &TypeRef) {
+        let (group, resource) = named(kind);
+        self.allow(&group, &resource, &READ);
+    }
+
+    fn write(&mut self, kind: &TypeRef) {
+        let (group, resource) = named(kind);
+        self.allow(&group, &resource, &READ);
+        self.allow(&group, &resource, &WRITE);
+    }
+
+    /// What is reconciled.
+    fn primary(&mut self, kind: &TypeRef) {
+        let (group, resource) = named(kind);
+        self.allow(&group, &resource, &READ);
+        self.allow(&group, &resource, &["patch"]);
+        self.allow(&group, &format!("{resource}/status"), &["patch"]);
+        // Owner references with blockOwnerDeletion need this where the admission plugin for them is on (OpenShift).
+        self.allow(&group, &format!("{resource}/finalizers"), &["update"]);
+    }
+
+    /// As YAML, with the header that generated files carry.
+    fn role(self, name: &str) -> anyhow::Result<String> {
+        let rules = self.0.into_iter();
+        let rules: Vec<Value> = rules
+            .map(|((group, resource), verbs)| json!({"apiGroups": [group], "resources": [resource], "verbs": verbs}))
+            .collect();
+        let role = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+            "metadata": {"name": name, "labels": {"app": "redis-enterprise"}}, "rules": rules,
+        });
+        Ok(format!(
+            "# Generated from the plugins' manifests: cargo xtask generate\n{}",
+            serde_yaml_ng::to_string(&role)?
+        ))
+    }
+}
+
+/// The Role in the operator's own namespace.
 pub(crate) fn role() -> anyhow::Result<String> {
-    let mut rules: BTreeMap<(String, String), BTreeSet<&'static str>> = BTreeMap::new();
-    let mut allow = |group: &str, resource: &str, verbs: &[&'static str]| {
-        rules.entry((group.to_owned(), resource.to_owned())).or_default().extend(verbs);
-    };
-    let manifests = manifests()?;
-    for step in manifests.iter().flat_map(|manifest| &manifest.steps) {
-        for observe in &step.observes {
-            let (group, resource) = named(&observe.type_ref());
-            allow(&group, &resource, &READ);
-        }
-        for kind in &step.writes {
-            let (group, resource) = named(kind);
-            allow(&group, &resource, &READ);
-            allow(&group, &resource, &WRITE);
-        }
+    let mut rules = Rules::default();
+    for step in manifests()?.iter().flat_map(|manifest| &manifest.steps) {
+        step.observes.iter().for_each(|observe| rules.read(&observe.type_ref()));
+        step.writes.iter().for_each(|kind| rules.write(kind));
     }
     for pipeline in built_in_pipelines()? {
-        let (group, resource) = named(&pipeline.type_ref());
-        allow(&group, &resource, &READ);
-        allow(&group, &resource, &["patch"]);
-        allow(&group, &format!("{resource}/status"), &["patch"]);
-        // Owner references with blockOwnerDeletion need this where the admission plugin for them is on (OpenShift).
-        allow(&group, &format!("{resource}/finalizers"), &["update"]);
+        rules.primary(&pipeline.type_ref());
     }
     // The host itself: plugins in ConfigMaps, credentials, the nodes' pods, leadership, Events.
-    allow("", "configmaps", &["get", "list", "watch", "create", "patch"]);
+    rules.allow("", "configmaps", &["get", "list", "watch", "create", "patch"]);
     // A plugin may act as an account that opted in. To impersonate it is a right that an admin gives for that account alone.
-    allow("", "serviceaccounts", &READ);
-    allow("", "secrets", &READ);
+    rules.allow("", "serviceaccounts", &READ);
+    rules.allow("", "secrets", &READ);
     // Once, this installation's key.
-    allow("", "secrets", &["create"]);
-    allow("", "pods", &READ);
-    allow("coordination.k8s.io", "leases", &["get", "create", "patch", "update"]);
-    allow("events.k8s.io", "events", &["create", "patch"]);
+    rules.allow("", "secrets", &["create"]);
+    rules.allow("", "pods", &READ);
+    rules.allow("coordination.k8s.io", "leases", &["get", "create", "patch", "update"]);
+    rules.allow("events.k8s.io", "events", &["create", "patch"]);
+    rules.role("redis-enterprise-operator")
+}
 
-    let rules: Vec<Value> = rules
-        .into_iter()
-        .map(|((group, resource), verbs)| json!({"apiGroups": [group], "resources": [resource], "verbs": verbs}))
-        .collect();
-    let role = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
-        "metadata": {"name": "redis-enterprise-operator", "labels": {"app": "redis-enterprise"}}, "rules": rules,
-    });
-    Ok(format!("# Generated from the plugins' manifests: cargo xtask generate\n{}", serde_yaml_ng::to_string(&role)?))
+/// The Role in a namespace that is watched besides.
+pub(crate) fn guest_role() -> anyhow::Result<String> {
+    let mut rules = Rules::default();
+    let manifests = manifests()?;
+    for pipeline in built_in_pipelines()?.into_iter().filter(|pipeline| pipeline.in_guests) {
+        rules.primary(&pipeline.type_ref());
+        let steps = manifests.iter().flat_map(|manifest| &manifest.steps);
+        for step in steps.filter(|step| pipeline.steps.contains(&step.name)) {
+            let beside = step.observes.iter().filter(|observe| observe.within == Within::Primary);
+            beside.for_each(|observe| rules.read(&observe.type_ref()));
+            step.writes.iter().for_each(|kind| rules.write(kind));
+        }
+    }
+    rules.allow("events.k8s.io", "events", &["create", "patch"]);
+    rules.role("redb-role")
 }
 
 fn named(kind: &TypeRef) -> (String, String) {

@@ -29,6 +29,7 @@ use crate::apply::{MANAGER, Primary};
 use crate::cache::{Caches, Change, owner_of};
 use crate::error::PassError;
 use crate::fight::Fights;
+use crate::guests::{GuestSettings, Guests};
 use crate::identity::Clients;
 use crate::journal::Journal;
 use crate::lease::Leadership;
@@ -78,6 +79,8 @@ pub struct Context {
     pub(crate) background: TaskTracker,
     /// Kinds that pipelines reconcile.
     kinds: Vec<TypeRef>,
+    /// The operator's own namespace.
+    pub(crate) home: String,
     leads: watch::Receiver<bool>,
     /// By kind: when its schema was first looked at, when last, and whether it has conditions.
     conditions: parking_lot::Mutex<HashMap<TypeRef, (Instant, Instant, bool)>>,
@@ -89,23 +92,38 @@ impl Context {
         if *self.leads.borrow() { Ok(()) } else { Err(PassError::NotLeader) }
     }
 
+    /// No effect is carried out by a process that lost the lease, or in a namespace that is no longer watched: what was seen
+    /// of it last may not have been there any more.
+    pub(crate) fn check_may_act(&self, namespace: &str) -> Result<(), PassError> {
+        self.check_leader()?;
+        if self.caches.watches(namespace) {
+            Ok(())
+        } else {
+            Err(PassError::NotWatched { namespace: namespace.to_owned() })
+        }
+    }
+
     /// Absence must be observed: nothing is decided before every cache that a step looks at is filled.
-    pub(crate) fn check_synced(&self, pipeline: &Pipeline) -> Result<(), PassError> {
+    pub(crate) fn check_synced(&self, pipeline: &Pipeline, namespace: &str) -> Result<(), PassError> {
         let mut kinds: Vec<TypeRef> = vec![pipeline.type_ref()];
         for watched in pipeline.steps.iter().flat_map(|step| self.slots.observing(step)) {
             kinds.extend(watched.kinds());
         }
         kinds.extend(self.system.needs());
-        self.check_filled(kinds)
+        self.check_filled(kinds, namespace)
     }
 
-    /// The caches of these kinds are filled.
-    pub(crate) fn check_filled(&self, mut kinds: Vec<TypeRef>) -> Result<(), PassError> {
+    /// The caches of these kinds are filled, in this namespace too.
+    pub(crate) fn check_filled(&self, mut kinds: Vec<TypeRef>, namespace: &str) -> Result<(), PassError> {
         kinds.sort();
         kinds.dedup();
-        let missing = self.caches.missing(&kinds);
+        let missing = self.caches.missing_for(&kinds, namespace);
         if missing.is_empty() {
             return Ok(());
+        }
+        let forbidden = self.caches.forbidden(namespace);
+        if let Some((_, words)) = forbidden.iter().find(|(kind, _)| missing.contains(kind)) {
+            return Err(PassError::NotReadable { namespace: namespace.to_owned(), words: words.clone() });
         }
         let names: Vec<String> = missing.iter().map(TypeRef::to_string).collect();
         Err(PassError::NotSynced { missing: names.join(", ") })
@@ -227,6 +245,8 @@ pub struct Operator {
     pub leadership: Leadership,
     /// The operator's own namespace: where plugins are looked for.
     pub namespace: String,
+    /// Which namespaces are watched besides.
+    pub guests: GuestSettings,
     /// The name of this process in Events.
     pub identity: String,
     pub loader: Loader,
@@ -252,6 +272,7 @@ impl Operator {
             journal,
             leadership,
             namespace,
+            guests,
             identity,
             loader,
             plugins,
@@ -284,6 +305,7 @@ impl Operator {
             shadow_turns: Arc::new(Semaphore::new(SHADOWS_WAITING)),
             background: TaskTracker::new(),
             kinds: pipelines.iter().map(|it| it.type_ref()).collect(),
+            home: namespace.clone(),
             leads: leadership.leads.clone(),
             conditions: parking_lot::Mutex::default(),
         });
@@ -295,7 +317,10 @@ impl Operator {
             system: system.clone(),
         });
 
+        caches.ensure_in_guests(router.guest_kinds());
         let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
+        let leads = leadership.leads.clone();
+        tasks.spawn(Guests::new(guests, context.clone(), router.clone(), leads).run());
         let stores: Stores = Arc::default();
         {
             let (router, stores) = (router.clone(), stores.clone());

@@ -9,6 +9,7 @@ pub mod cache;
 pub mod controller;
 pub mod error;
 mod fight;
+pub mod guests;
 mod identity;
 pub mod journal;
 pub mod lease;
