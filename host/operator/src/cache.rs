@@ -57,8 +57,8 @@ struct KindCache {
     served: Option<Served>,
     /// The API server does not serve this kind.
     absent: bool,
-    /// Namespaces whose watch has delivered its first list; an empty name where one watch covers all.
-    filled: BTreeSet<String>,
+    /// Namespaces, and names in them, whose watch has delivered its first list; empty where one watch covers all.
+    filled: BTreeSet<(String, String)>,
     /// Namespaces in which the API server forbids the watch, and its words.
     forbidden: BTreeMap<String, String>,
     /// Guests are watched for this kind too.
@@ -136,6 +136,8 @@ pub struct Caches {
     client: Client,
     /// Those that are always watched. Empty: every namespace.
     namespaces: Vec<String>,
+    /// Names of the only Secrets that are looked at; `None`: all.
+    secrets: Option<Vec<String>>,
     state: RwLock<State>,
     changes: mpsc::UnboundedSender<Change>,
     /// Counts up each time that a watch has delivered its first list or a kind was found absent.
@@ -150,11 +152,21 @@ impl Caches {
         namespaces: Vec<String>,
         stop: CancellationToken,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<Change>) {
+        Self::narrow(client, namespaces, None, stop)
+    }
+
+    /// The same, for a process that may look at these Secrets only.
+    pub fn narrow(
+        client: Client,
+        namespaces: Vec<String>,
+        secrets: Option<Vec<String>>,
+        stop: CancellationToken,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Change>) {
         // Unbounded: the receiver only routes, and a bound would stall watches, and so grow the server's buffers instead.
         let (changes, receiver) = mpsc::unbounded_channel();
         let (progress, _) = watch::channel(0);
         let state = RwLock::new(State { home: namespaces.clone(), ..State::default() });
-        let caches = Self { client, namespaces, state, changes, progress, stop };
+        let caches = Self { client, namespaces, secrets, state, changes, progress, stop };
         (Arc::new(caches), receiver)
     }
 
@@ -232,7 +244,7 @@ impl Caches {
             let kinds: Vec<TypeRef> = state.kinds.keys().cloned().collect();
             for kind in kinds {
                 let Some(cache) = state.kinds.get_mut(&kind) else { continue };
-                cache.filled.remove(namespace);
+                cache.filled.retain(|(filled, _)| filled != namespace);
                 cache.forbidden.remove(namespace);
                 cache.started.remove(namespace);
                 let inside = |key: &(String, String)| key.0 == namespace;
@@ -260,8 +272,13 @@ impl Caches {
     /// Whether all that is watched in a guest is filled.
     pub fn is_filled(&self, namespace: &str) -> bool {
         let state = self.state.read();
-        let mut wanted = state.kinds.values().filter(|cache| cache.in_guests && !cache.absent);
-        wanted.all(|cache| cache.filled.contains(namespace))
+        let mut wanted = state.kinds.iter().filter(|(_, cache)| cache.in_guests && !cache.absent);
+        wanted.all(|(kind, cache)| self.is_filled_in(kind, cache, namespace))
+    }
+
+    fn is_filled_in(&self, kind: &TypeRef, cache: &KindCache, namespace: &str) -> bool {
+        let key = |name: Option<&String>| (namespace.to_owned(), name.cloned().unwrap_or_default());
+        self.names_of(kind).into_iter().all(|name| cache.filled.contains(&key(name)))
     }
 
     /// Counts up with each first list, each kind that is found absent, each guest taken up or dropped, each refusal.
@@ -278,17 +295,24 @@ impl Caches {
     pub fn missing_for(&self, kinds: &[TypeRef], namespace: &str) -> Vec<TypeRef> {
         let state = self.state.read();
         let guest = state.guests.contains_key(namespace);
-        let filled = |cache: &KindCache| {
+        let filled = |kind: &TypeRef, cache: &KindCache| {
             let one = cache.served.as_ref().is_some_and(|it| it.scope == Scope::Cluster) || self.namespaces.is_empty();
-            let home = if one {
-                cache.filled.contains("")
-            } else {
-                self.namespaces.iter().all(|home| cache.filled.contains(home))
-            };
-            home && (one || !guest || !cache.in_guests || cache.filled.contains(namespace))
+            let home: &[String] = if one { &[String::new()] } else { &self.namespaces };
+            home.iter().all(|home| self.is_filled_in(kind, cache, home))
+                && (one || !guest || !cache.in_guests || self.is_filled_in(kind, cache, namespace))
         };
-        let is_missing = |kind: &TypeRef| state.kinds.get(kind).is_none_or(|cache| !cache.absent && !filled(cache));
+        let is_missing =
+            |kind: &TypeRef| state.kinds.get(kind).is_none_or(|cache| !cache.absent && !filled(kind, cache));
         kinds.iter().filter(|kind| is_missing(kind)).cloned().collect()
+    }
+
+    /// The names that objects of a kind are watched by, one at a time; `None`: all at once.
+    fn names_of(&self, kind: &TypeRef) -> Vec<Option<&String>> {
+        let is_secret = kind.kind == "Secret" && kind.api_version == "v1";
+        match self.secrets.as_ref().filter(|_| is_secret) {
+            Some(names) => names.iter().map(Some).collect(),
+            None => vec![None],
+        }
     }
 
     /// Waits until all of these kinds are filled.
@@ -365,13 +389,18 @@ impl Caches {
             cache.served = Some(served.clone());
             cache.absent = false;
         }
+        let names = self.names_of(&kind);
         if served.scope == Scope::Cluster || self.namespaces.is_empty() {
-            self.watch(&kind, Api::all_with(self.client.clone(), &served.resource), None).await;
+            let watches = names
+                .iter()
+                .map(|name| self.watch(&kind, Api::all_with(self.client.clone(), &served.resource), None, *name));
+            futures::future::join_all(watches).await;
         } else {
             self.start_guests();
-            let watches = self.namespaces.iter().map(|namespace| {
+            let watches = self.namespaces.iter().flat_map(|namespace| names.iter().map(move |name| (namespace, *name)));
+            let watches = watches.map(|(namespace, name)| {
                 let api = Api::namespaced_with(self.client.clone(), namespace, &served.resource);
-                self.watch(&kind, api, Some(namespace))
+                self.watch(&kind, api, Some(namespace), name)
             });
             futures::future::join_all(watches).await;
         }
@@ -400,14 +429,16 @@ impl Caches {
             // Owned by the guest's token, which is a child of the operator's.
             tokio::spawn(async move {
                 let api = Api::namespaced_with(caches.client.clone(), &namespace, &resource);
-                token.run_until_cancelled(caches.watch(&kind, api, Some(&namespace))).await;
+                let names = caches.names_of(&kind);
+                let watches = names.iter().map(|name| caches.watch(&kind, api.clone(), Some(&namespace), *name));
+                token.run_until_cancelled(futures::future::join_all(watches)).await;
             });
         }
     }
 
-    async fn watch(&self, kind: &TypeRef, api: Api<DynamicObject>, namespace: Option<&String>) {
+    async fn watch(&self, kind: &TypeRef, api: Api<DynamicObject>, namespace: Option<&String>, name: Option<&String>) {
         loop {
-            let words = self.watch_while_permitted(kind, api.clone(), namespace).await;
+            let words = self.watch_while_permitted(kind, api.clone(), namespace, name).await;
             self.note_forbidden(kind, namespace, Some(words));
             tokio::time::sleep(FORBIDDEN_RETRY).await;
         }
@@ -431,8 +462,12 @@ impl Caches {
         kind: &TypeRef,
         api: Api<DynamicObject>,
         namespace: Option<&String>,
+        name: Option<&String>,
     ) -> String {
-        let mut events = watcher::watcher(api, watcher::Config::default()).default_backoff().boxed();
+        let all = watcher::Config::default();
+        // With the name in it, a request needs the right to this object alone.
+        let config = name.map_or_else(|| all.clone(), |name| all.clone().fields(&format!("metadata.name={name}")));
+        let mut events = watcher::watcher(api, config).default_backoff().boxed();
         let mut listed: Option<BTreeSet<(String, String)>> = None;
         while let Some(event) = events.next().await {
             match event {
@@ -445,10 +480,10 @@ impl Caches {
                 }
                 Ok(Event::InitDone) => {
                     if let Some(listed) = listed.take() {
-                        self.keep_only(kind, namespace, &listed);
+                        self.keep_only(kind, namespace, name, &listed);
                     }
                     self.note_forbidden(kind, namespace, None);
-                    self.note_filled(kind, namespace.map_or("", String::as_str));
+                    self.note_filled(kind, namespace.map_or("", String::as_str), name);
                 }
                 Ok(Event::Apply(object)) => self.came(kind, object),
                 Ok(Event::Delete(object)) => self.went(kind, object),
@@ -466,12 +501,13 @@ impl Caches {
         "the watch ended".to_owned()
     }
 
-    fn note_filled(&self, kind: &TypeRef, namespace: &str) {
+    fn note_filled(&self, kind: &TypeRef, namespace: &str, name: Option<&String>) {
         let mut state = self.state.write();
         if !state.watches(namespace) {
             return;
         }
-        let first = state.kinds.get_mut(kind).is_some_and(|cache| cache.filled.insert(namespace.to_owned()));
+        let key = (namespace.to_owned(), name.cloned().unwrap_or_default());
+        let first = state.kinds.get_mut(kind).is_some_and(|cache| cache.filled.insert(key));
         drop(state);
         if first {
             self.progress.send_modify(|count| *count += 1);
@@ -495,13 +531,20 @@ impl Caches {
     }
 
     /// After a new list: what is not in it was deleted while nobody watched.
-    fn keep_only(&self, kind: &TypeRef, namespace: Option<&String>, listed: &BTreeSet<(String, String)>) {
+    fn keep_only(
+        &self,
+        kind: &TypeRef,
+        namespace: Option<&String>,
+        name: Option<&String>,
+        listed: &BTreeSet<(String, String)>,
+    ) {
         let mut state = self.state.write();
         let Some(cache) = state.kinds.get_mut(kind) else { return };
         let lost: Vec<(String, String)> = cache
             .objects
             .keys()
-            .filter(|key| namespace.is_none_or(|namespace| &key.0 == namespace) && !listed.contains(*key))
+            .filter(|key| namespace.is_none_or(|it| *it == key.0) && name.is_none_or(|it| *it == key.1))
+            .filter(|key| !listed.contains(*key))
             .cloned()
             .collect();
         let removed: Vec<_> = lost.iter().filter_map(|key| cache.objects.remove(key)).collect();

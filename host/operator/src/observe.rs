@@ -8,7 +8,7 @@ use kube::api::DynamicObject;
 use stepwright_core::manifest::{Observe, PolicyManifest, StepManifest, Within};
 use stepwright_core::mask::mask;
 use stepwright_core::object::{Object, ObjectRef, TypeRef};
-use stepwright_core::observation::{Fact, ObjectSet, Observation, Reply};
+use stepwright_core::observation::{ObjectSet, Observation, Reply};
 use stepwright_core::select::Selection;
 
 use crate::apply::{Primary, whole};
@@ -70,14 +70,7 @@ pub(crate) async fn observe(
             ObjectSet { name: observe.name.clone(), objects }
         })
         .collect();
-    let facts = match system {
-        _ if reads.facts.is_empty() => Vec::new(),
-        Some(system) => context.system.facts(system, reads.facts).await,
-        None => {
-            let unknown = "the managed system of this object is not known".to_owned();
-            reads.facts.iter().map(|name| Fact { name: name.clone(), value: Err(unknown.clone()) }).collect()
-        }
-    };
+    let facts = context.facts(primary, reads.facts, system).await;
     Observation {
         step: reads.step.to_owned(),
         primary: Object { id: primary.id.clone(), body: mask(&primary.value, reads.primary).to_string() },

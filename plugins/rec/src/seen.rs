@@ -58,6 +58,7 @@ pub(crate) struct Seen<'a> {
     pub(crate) policy: Fact<Fields>,
     pub(crate) license: Fact<facts::License>,
     pub(crate) modules: Fact<Vec<facts::Module>>,
+    pub(crate) host: Fact<facts::Host>,
 }
 
 /// The note of the `upgrade` step.
@@ -318,7 +319,7 @@ pub(crate) fn manifest() -> Manifest {
                 .all()
                 .fields(["spec.redisEnterpriseCluster"]),
         )
-        .facts(["bdbs", "bootstrap", "nodes", "nodes-status", "cluster", "policy", "license", "modules"])
+        .facts(["bdbs", "bootstrap", "nodes", "nodes-status", "cluster", "policy", "license", "modules", "host"])
         .writes("v1", "PersistentVolumeClaim")
         .writes("v1", "ServiceAccount")
         .writes("rbac.authorization.k8s.io/v1", "Role")
@@ -328,6 +329,7 @@ pub(crate) fn manifest() -> Manifest {
         .writes("v1", "Service")
         .writes("policy/v1", "PodDisruptionBudget")
         .writes("apps/v1", "StatefulSet")
+        .writes("apps/v1", "Deployment")
         .calls([
             "POST /v1/bootstrap/create_cluster",
             "POST /v1/bootstrap/join_cluster",
@@ -395,6 +397,7 @@ impl<'a> Seen<'a> {
             policy: observed.fact("policy"),
             license: observed.fact("license"),
             modules: observed.fact("modules"),
+            host: observed.fact("host"),
         })
     }
 

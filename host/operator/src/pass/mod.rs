@@ -1,6 +1,7 @@
 //! One pass over one primary: choose, observe, ask, review, admit, apply, report, step by step. The list of a reconcile's
 //! stages.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use stepwright_core::plan::{Progress, Violation, Wait};
 
 use crate::apply::{self, Primary};
 use crate::controller::{Context, SCHEMA_RETRY};
+use crate::delegation;
 use crate::error::PassError;
 use crate::memory::Stopped;
 use crate::report;
@@ -54,6 +56,8 @@ pub(crate) struct Outcome {
     pub skipped: bool,
     /// What steps noted.
     pub notes: Vec<(String, String)>,
+    /// Steps that were come to, and that other processes run.
+    pub delegated: Vec<String>,
     pub writes: u32,
     pub again_in: Option<Duration>,
 }
@@ -92,7 +96,7 @@ pub(crate) async fn pass(
     }
     if let Err(error) = context.check_synced(pipeline, namespace) {
         if let Some(object) = there().filter(|_| !error.is_quiet()) {
-            report::failed(context, Primary::new(kind.clone(), object), &error).await;
+            report::failed(context, pipeline, Primary::new(kind.clone(), object), &error).await;
         }
         return Err(error);
     }
@@ -113,7 +117,8 @@ async fn over(
     log: &mut Log,
 ) -> Result<Next, PassError> {
     let system = context.system.locate(&primary.object, context.caches.as_ref());
-    let claim = if pipeline.in_guests {
+    // A process that runs some steps alone puts on no finalizers, and claims nothing.
+    let claim = if pipeline.in_guests && pipeline.finalizer.is_some() {
         let exists = system.as_ref().is_some_and(|system| context.system.exists(system));
         match claim::of(&primary.object, &context.home, exists) {
             Claim::AnotherHasIt => return Ok(Next::AwaitChange),
@@ -132,6 +137,11 @@ async fn over(
             primary = apply::finalizer(context, primary, finalizer, true, claim.as_deref()).await?;
         }
     } else if primary.deleting() {
+        context.released(&primary.object);
+        return Ok(Next::AwaitChange);
+    }
+    if context.delegation.part.alone().is_some() && !delegation::due(pipeline, &primary) {
+        // The main process says when: its word is a change of the primary.
         return Ok(Next::AwaitChange);
     }
 
@@ -139,7 +149,7 @@ async fn over(
     let result = steps(context, pipeline, system.as_ref(), &mut primary, &mut outcome, log).await;
     if let Err(error) = result {
         if !error.is_quiet() {
-            report::failed(context, primary, &error).await;
+            report::failed(context, pipeline, primary, &error).await;
         }
         return Err(error);
     }
@@ -154,7 +164,7 @@ async fn over(
         return Ok(Next::AwaitChange);
     }
     if let Some(error) = outcome.failed {
-        report::failed(context, primary, &error).await;
+        report::failed(context, pipeline, primary, &error).await;
         return Err(error);
     }
     let (mut again_in, mut writes) = (outcome.again_in, outcome.writes);
@@ -170,11 +180,16 @@ async fn over(
 }
 
 /// Who is asked, for every step; their caches must be filled.
-fn choose(context: &Context, pipeline: &Pipeline, primary: &Primary) -> Result<Vec<Asked>, PassError> {
+fn choose(
+    context: &Context,
+    pipeline: &Pipeline,
+    primary: &Primary,
+    left_out: &BTreeSet<String>,
+) -> Result<Vec<Asked>, PassError> {
     let labels = primary.object.metadata.labels.clone().unwrap_or_default();
     let mut kinds: Vec<TypeRef> = Vec::new();
     let mut all = Vec::new();
-    for step in &pipeline.steps {
+    for step in pipeline.steps.iter().filter(|step| !left_out.contains(*step)) {
         let choice = context.slots.choose(step, primary.uid(), &labels);
         let choice = choice.ok_or_else(|| PassError::NoPlugin { step: step.clone() })?;
         let chain = context.slots.policies(step, primary.uid(), &labels);
@@ -197,7 +212,13 @@ async fn steps(
     outcome: &mut Outcome,
     log: &mut Log,
 ) -> Result<(), PassError> {
-    for Asked { step, choice, chain } in &choose(context, pipeline, primary)? {
+    let left_out = context.left_out(pipeline, primary).await;
+    let asked = choose(context, pipeline, primary, &left_out)?;
+    for step in &pipeline.steps {
+        let Some(Asked { choice, chain, .. }) = asked.iter().find(|it| it.step == *step) else {
+            outcome.delegated.push(step.clone());
+            continue;
+        };
         let turn = Turn { context, step, chain, system };
         let ended = match turn.run(&choice.active, choice.shadow.as_ref(), primary, outcome, log).await {
             Ok(ended) => ended,
