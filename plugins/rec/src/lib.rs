@@ -133,6 +133,7 @@ fn run(seen: &Seen<'_>, view: &View) -> Plan {
     let again = if slow || refused.is_some() { LATER } else { SOON };
     let why = refused.as_ref().map(|refused| refused.message.clone());
     let why = why.or(not_recovered).or(missing).or(waits_for_license).or(waits_for_secret);
+    let why = why.or_else(|| objects::broker::waits_for(seen));
     let plan = why.map_or_else(Plan::done, |why| Plan::waiting(why, again));
     let plan =
         objects::desire(plan, seen, view, &parts, &course, true).status(&status::full(seen, view, &parts, state));

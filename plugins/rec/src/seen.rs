@@ -8,6 +8,7 @@ use stepwright_sdk::{Fact, Failure, Manifest, Observation, Observe, Observed, St
 
 use crate::facts;
 use crate::managed::Fields;
+use crate::objects::broker;
 use crate::quantity::Quantity;
 use crate::recovery;
 use crate::spec::{Cluster, Metadata, said};
@@ -59,6 +60,8 @@ pub(crate) struct Seen<'a> {
     pub(crate) license: Fact<facts::License>,
     pub(crate) modules: Fact<Vec<facts::Module>>,
     pub(crate) host: Fact<facts::Host>,
+    /// The account of the service broker is there.
+    pub(crate) has_broker_account: bool,
 }
 
 /// The note of the `upgrade` step.
@@ -309,6 +312,7 @@ pub(crate) fn manifest() -> Manifest {
         .observe(
             Observe::new("configmaps", "v1", "ConfigMap").names(["$(metadata.name)-bulletin-board"]).fields(["data"]),
         )
+        .observe(Observe::new("accounts", "v1", "ServiceAccount").names([broker::ACCOUNT]).fields(["metadata.name"]))
         .observe(
             Observe::new("rivals", "app.redislabs.com/v1", "RedisEnterpriseCluster")
                 .all()
@@ -401,6 +405,7 @@ impl<'a> Seen<'a> {
             license: observed.fact("license"),
             modules: observed.fact("modules"),
             host: observed.fact("host"),
+            has_broker_account: !observed.set::<serde::de::IgnoredAny>("accounts")?.is_empty(),
         })
     }
 
@@ -441,7 +446,8 @@ impl<'a> Seen<'a> {
             license_state: String,
         }
         let last = self.cluster.status.license_status.as_ref();
-        last.and_then(|raw| serde_json::from_str::<Last>(raw.get()).ok()).is_some_and(|last| last.license_state == "Expired")
+        last.and_then(|raw| serde_json::from_str::<Last>(raw.get()).ok())
+            .is_some_and(|last| last.license_state == "Expired")
     }
 
     /// The rack of a pod: the label of its Kubernetes node, where Kubernetes (1.35 on, for zone and region) or somebody

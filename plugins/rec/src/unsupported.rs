@@ -23,7 +23,7 @@ pub(crate) struct Note {
 }
 
 /// Fields without any effect in this version, each with the reason. A field below another is found with or without it.
-const UNSUPPORTED: [(&str, &str); 22] = [
+const UNSUPPORTED: [(&str, &str); 21] = [
     ("accessControl", "rolesPermissions of databases are always honoured"),
     ("bootstrapperImageSpec", BOOTSTRAPPER),
     ("bootstrapperResources", BOOTSTRAPPER),
@@ -38,7 +38,6 @@ const UNSUPPORTED: [(&str, &str); 22] = [
     ("redisEnterpriseServicesRiggerImageSpec.repository", RIGGER),
     ("redisEnterpriseServicesRiggerImageSpec.versionTag", RIGGER),
     ("redisEnterpriseServicesRiggerResources", RIGGER),
-    ("serviceBrokerSpec", "the Service Catalog that it was for no longer exists"),
     ("servicesRiggerSpec.extraEnvVars", RIGGER),
     ("servicesRiggerSpec.podAnnotations", RIGGER),
     ("servicesRiggerSpec.servicesRiggerAdditionalPodSpecAttributes", RIGGER),
@@ -57,7 +56,7 @@ const USAGE: &str = "this product reports no usage to anybody";
 const VAULT: &str = "secrets are kept in Kubernetes by this version";
 
 /// Fields that some step acts on. One that is in neither list is new to this version.
-const HANDLED: [&str; 58] = [
+const HANDLED: [&str; 59] = [
     "activeActive",
     "allowScaleDown",
     "antiAffinityAdditionalTopologyKeys",
@@ -105,6 +104,7 @@ const HANDLED: [&str; 58] = [
     "resp3Default",
     "securityContext",
     "serviceAccountName",
+    "serviceBrokerSpec",
     "services",
     "servicesRiggerSpec",
     "sideContainersSpec",

@@ -36,6 +36,8 @@ pub(crate) struct World {
     /// Why the containers of the first pods wait, if they do.
     pub(crate) stuck: Vec<String>,
     pub(crate) configmaps: Vec<Value>,
+    /// Accounts that an admin made.
+    pub(crate) accounts: Vec<Value>,
     /// What the step `upgrade` says of a change of version.
     pub(crate) upgrade: Value,
 }
@@ -60,6 +62,7 @@ impl Default for World {
             revisions: Vec::new(),
             stuck: Vec::new(),
             configmaps: Vec::new(),
+            accounts: Vec::new(),
             upgrade: json!({}),
         }
     }
@@ -229,6 +232,7 @@ impl World {
             ("rivals", &self.rivals),
             ("databases", &self.databases),
             ("configmaps", &self.configmaps),
+            ("accounts", &self.accounts),
         ];
         for (set, objects) in sets {
             for object in objects {
