@@ -114,7 +114,7 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
         lease: &lease,
         handed_on,
         secrets: plugins.signature_keys.iter().chain(&plugins.registry_credentials).map(String::as_str).collect(),
-        is_alike: inside && !own_files && watched == [namespace.clone()],
+        is_alike: !own_files && watched == [namespace.clone()],
     };
     let delegation = delegation::decide(&client, &pipelines, &steps, &delegated_steps, own).await?;
     let pipelines = delegation.part.pipelines(pipelines);
