@@ -25,6 +25,8 @@ pub(crate) struct Own<'a> {
     pub(crate) handed_on: Vec<String>,
     /// Secrets that the host itself reads.
     pub(crate) secrets: Vec<&'a str>,
+    /// Pods are reached through the API server.
+    pub(crate) port_forward: bool,
     /// Another pod of the namespace would see and do the same: this one watches that and nothing else, and was given no files.
     pub(crate) is_alike: bool,
 }
@@ -68,7 +70,8 @@ pub(crate) async fn decide(
         let alone = BTreeSet::from([step.clone()]);
         let mut arguments = vec!["run".to_owned(), format!("--steps={step}")];
         arguments.extend(own.handed_on.iter().cloned());
-        let rules = rbac::lone(&manifests, pipelines, &alone, &lease_name(own.lease, &alone), &own.secrets);
+        let rules =
+            rbac::lone(&manifests, pipelines, &alone, &lease_name(own.lease, &alone), &own.secrets, own.port_forward);
         delegation.host.delegated.insert(step.clone(), Lone { arguments, rules });
     }
     info!(steps = %joined(&delegated), image = delegation.host.image, "these steps are left to processes of their own");
