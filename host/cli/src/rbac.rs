@@ -116,7 +116,8 @@ pub(crate) fn guest_role() -> anyhow::Result<String> {
 }
 
 /// What a process has to be allowed that runs these steps alone, under this Lease, and reads these Secrets as the host. The
-/// Secrets of the managed system are for whoever makes its Role to add. All of it is among the operator's own rights: nobody
+/// Secrets of the managed system are for whoever makes its Role to add. `port_forward`: it reaches pods as the operator then does.
+/// All of it is among the operator's own rights: nobody
 /// may give others more than they have.
 pub(crate) fn lone(
     manifests: &[Manifest],
@@ -124,6 +125,7 @@ pub(crate) fn lone(
     steps: &BTreeSet<String>,
     lease: &str,
     secrets: &[&str],
+    port_forward: bool,
 ) -> Vec<Value> {
     let mut rights = Rights::default();
     rights.of_steps(manifests, |step| steps.contains(step));
@@ -131,6 +133,9 @@ pub(crate) fn lone(
         rights.of_primary(pipeline);
     }
     rights.of_host();
+    if port_forward {
+        rights.allow("", "pods/portforward", &["create"]);
+    }
     // Which Lease it makes cannot be said; the others it shall not touch.
     rights.allow("coordination.k8s.io", "leases", &["create"]);
     let mut rules = rights.rules();
@@ -166,7 +171,7 @@ mod tests {
             {"apiVersion": "g/v1", "kind": "Other", "steps": ["b"]},
         ]))
         .unwrap();
-        let rules = lone(&[manifest()], &pipelines, &["a".to_owned()].into(), "main-a", &["keys"]);
+        let rules = lone(&[manifest()], &pipelines, &["a".to_owned()].into(), "main-a", &["keys"], false);
         let lines: Vec<String> = rules
             .iter()
             .map(|rule| {
