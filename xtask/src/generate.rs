@@ -137,7 +137,7 @@ fn stepwright(paths: &Paths) -> anyhow::Result<std::path::PathBuf> {
     Ok(paths.program("stepwright"))
 }
 
-fn write_or_check(path: &Path, text: &str, check: bool) -> anyhow::Result<()> {
+pub(crate) fn write_or_check(path: &Path, text: &str, check: bool) -> anyhow::Result<()> {
     let existing = std::fs::read_to_string(path).unwrap_or_default();
     if existing == text {
         return Ok(());
