@@ -154,10 +154,20 @@ pub fn main(group: &'static str, prepare: Shows, rows: Vec<Row>) -> ! {
 
 /// The same on a cluster with so many worker nodes.
 pub fn main_on(nodes: usize, group: &'static str, prepare: Shows, rows: Vec<Row>) -> ! {
+    run(nodes, group, prepare, rows, true)
+}
+
+/// The same for functions that are no rows: each runs once, by its name and in this order, and nothing is written down.
+pub fn once_on(nodes: usize, prepare: Shows, functions: &[(&'static str, Shows)]) -> ! {
+    let rows = functions.iter().map(|(name, shows)| Row::new(0, name, *shows)).collect();
+    run(nodes, "", prepare, rows, false)
+}
+
+fn run(nodes: usize, group: &'static str, prepare: Shows, rows: Vec<Row>, of_checklist: bool) -> ! {
     let mut arguments = Arguments::from_args();
     // They share a cluster.
     arguments.test_threads = Some(1);
-    let whole = arguments.filter.is_none() && arguments.skip.is_empty() && !arguments.list;
+    let whole = of_checklist && arguments.filter.is_none() && arguments.skip.is_empty() && !arguments.list;
     let empty = |row: &Row| Shown {
         row: row.number,
         test: format!("{group}::{}", row.name),
@@ -175,10 +185,11 @@ pub fn main_on(nodes: usize, group: &'static str, prepare: Shows, rows: Vec<Row>
     let rows: Vec<Arc<Row>> = rows.into_iter().map(Arc::new).collect();
     let trial = |phase: Phase, row: &Arc<Row>| {
         let (row, shared) = (row.clone(), shared.clone());
-        Trial::test(format!("{}::{}", row.name, phase.word()), move || shared.run(&row, phase))
+        let name = if of_checklist { format!("{}::{}", row.name, phase.word()) } else { row.name.to_owned() };
+        Trial::test(name, move || shared.run(&row, phase))
     };
     let fresh = rows.iter().map(|row| trial(Phase::Fresh, row));
-    let after = rows.iter().map(|row| trial(Phase::AfterKill, row));
+    let after = rows.iter().filter(|_| of_checklist).map(|row| trial(Phase::AfterKill, row));
     let trials = fresh.chain(after).collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     let group_of = shared;

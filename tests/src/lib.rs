@@ -7,6 +7,8 @@ pub mod api_server;
 pub mod checklist;
 pub mod children;
 pub mod components;
+pub mod databases;
+pub mod life;
 pub mod native;
 pub mod plugins;
 pub mod wait;

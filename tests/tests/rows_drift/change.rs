@@ -83,7 +83,8 @@ pub(crate) async fn row_45_changed_resources_one_pod_after_the_other(world: &Wor
         if lines.len() >= 3 { Ok(()) } else { Err(lines) }
     })
     .await;
-    let writer = Writer::start(world, &uid, u16::try_from(port).unwrap(), &password).unwrap();
+    let (bdb, port) = (uid.parse().unwrap(), u16::try_from(port).unwrap());
+    let writer = Writer::start(world, bdb, port, &password, "row-45:").unwrap();
     let resources = |memory: &str| json!({"cpu": 2, "memory": memory});
     let patch = |memory: &str| {
         let both = json!({"limits": resources(memory), "requests": resources(memory)});
@@ -102,8 +103,9 @@ pub(crate) async fn row_45_changed_resources_one_pod_after_the_other(world: &Wor
     at_rest(world, 3).await;
     let after = world.uids("pods", NODES).unwrap();
     assert!(before.iter().all(|(name, uid)| after.get(name).is_some_and(|now| now != uid)), "{before:?} {after:?}");
-    let written = writer.finish().unwrap();
+    let written = writer.stop().unwrap();
     assert!(written.acknowledged.len() > 20, "only {} writes were acknowledged", written.acknowledged.len());
+    assert_eq!(written.lost(world, bdb, port, &password).unwrap(), Vec::<u64>::new(), "acknowledged writes are lost");
     let lines = watch.lines();
     assert_eq!(most_missing(&lines, 3), 1, "{lines:?}");
     let events = world.events("rec", "rec").unwrap();
