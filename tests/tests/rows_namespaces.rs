@@ -22,6 +22,7 @@ fn main() {
         row!(65, row_65_namespaces_by_label),
         row!(64, row_64_a_namespace_without_rights_is_told_and_holds_up_nobody),
         row!(64, row_64_a_dropped_namespace_is_left_as_it_is),
+        row!(64, row_64_two_operators_keep_to_their_own),
     ];
     checklist::main("rows_namespaces", |world| Box::pin(prepare(world)), rows);
 }
@@ -241,4 +242,62 @@ async fn row_64_a_dropped_namespace_is_left_as_it_is(world: &World) {
     assert_eq!(bdb(world, "row64-d").unwrap()["memory_size"], 209_715_200);
     delete_namespace(world, "ns-d");
     world.kubectl(&["delete", "configmap", CONFIG]).unwrap();
+}
+
+/// A second operator with a cluster of its own, and a namespace that both of them watch.
+async fn row_64_two_operators_keep_to_their_own(world: &World) {
+    let second = ["-n", "redis2"];
+    let apply = |file: &str| {
+        let path = repository().join("deploy").join(file).display().to_string();
+        world.kubectl(&[second.as_slice(), &["apply", "-f", &path]].concat()).unwrap();
+    };
+    world.kubectl(&["create", "namespace", "redis2"]).unwrap();
+    apply("bundle.yaml");
+    apply("dev");
+    namespace(world, "ns-s", true);
+    let rights = std::fs::read_to_string(repository().join("deploy/consumer-namespace.yaml")).unwrap();
+    let (role, binding) = rights.split_once("\n---\n").unwrap();
+    let binding = binding
+        .replacen("  name: redb-role\n", "  name: redb-role-two\n", 1)
+        .replace("namespace: redis}", "namespace: redis2}");
+    let rights = format!("{role}\n---\n{binding}");
+    world.kubectl_with_input(&["apply", "-n", "ns-s", "-f", "-"], &rights).unwrap();
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": CONFIG}, "data": {"REDB_NAMESPACES": "ns-s"}});
+    configure(world, &map["data"]);
+    world.kubectl_with_input(&["apply", "-n", "redis2", "-f", "-"], &map.to_string()).unwrap();
+    let rec = std::fs::read_to_string(repository().join("deploy/samples/rec.yaml")).unwrap();
+    let rec = rec.replace("name: rec\n", "name: rec-two\n");
+    world.kubectl_with_input(&["apply", "-n", "redis2", "-f", "-"], &rec).unwrap();
+
+    apply_in(world, "ns-s", "of-one", on_rec());
+    apply_in(world, "ns-s", "of-two", json!({"redisEnterpriseCluster": {"name": "rec-two"}, "memorySize": "100MB"}));
+    apply_in(world, "ns-s", "of-none", json!({"redisEnterpriseCluster": {"name": "elsewhere"}}));
+    complete(world, "ns-s", "of-one").await;
+    let two = settled_in(world, "ns-s", "of-two").await;
+    assert_eq!(two["metadata"]["annotations"]["stepwright.dev/operator"], "redis2");
+    assert_eq!(two["status"]["redisEnterpriseCluster"], "rec-two");
+    let host = get_in(world, "ns-s", "service", "of-two").unwrap()["spec"]["externalName"].clone();
+    assert!(host.as_str().unwrap().ends_with(".redis2.svc.cluster.local"), "{host}");
+    assert!(bdb(world, "of-two").is_none(), "it was made on the other cluster");
+    until("a refusal", SETTLES, || async {
+        let redb = get_in(world, "ns-s", "redb", "of-none")?;
+        if redb["status"]["specStatus"] == "Invalid" { Ok(()) } else { anyhow::bail!("{redb}") }
+    })
+    .await;
+    // Nobody writes what the other one wrote.
+    let versions = || {
+        let path = "jsonpath={range .items[*]}{.metadata.name}={.metadata.resourceVersion} {end}";
+        world.kubectl(&["get", "redb,secrets,services", "-n", "ns-s", "-o", path]).unwrap()
+    };
+    until("rest", SETTLES, || async {
+        let before = versions();
+        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+        let after = versions();
+        if before == after { Ok(()) } else { Err(format!("{before} {after}")) }
+    })
+    .await;
+    delete_namespace(world, "ns-s");
+    world.kubectl(&["delete", "configmap", CONFIG]).unwrap();
+    world.kubectl(&["delete", "rec", "rec-two", "-n", "redis2", "--timeout=60s"]).unwrap();
+    world.kubectl(&["delete", "namespace", "redis2", "--timeout=60s"]).unwrap();
 }
