@@ -89,7 +89,7 @@ fn render(sections: &[Section], mut shown: Vec<Shown>) -> anyhow::Result<String>
                 continue;
             };
             for one in all {
-                let instead = one.instead.as_ref().map(|words| format!("; shown on {words}")).unwrap_or_default();
+                let instead = one.instead.as_ref().map(|words| format!(" ({words})")).unwrap_or_default();
                 let (fresh, after) = (word(one.fresh), word(one.after_kill));
                 writeln!(page, "| {row} | {about}{instead} | `{}` | {fresh} | {after} |", one.test)?;
             }
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn rows_are_joined_with_what_was_shown() {
         let mut second = shown(2, "g::b", true);
-        second.instead = Some("something else".to_owned());
+        second.instead = Some("on something else".to_owned());
         let page = render(&sections(), vec![shown(2, "g::c", false), second, shown(10, "a::a", true)]).unwrap();
         let rows: Vec<&str> =
             page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| row")).collect();
@@ -128,7 +128,7 @@ mod tests {
             rows,
             [
                 "| 1 | first | not yet | | |",
-                "| 2 | second; shown on something else | `g::b` | passes | passes |",
+                "| 2 | second (on something else) | `g::b` | passes | passes |",
                 "| 2 | second | `g::c` | passes | **fails** |",
                 "| 10 | tenth | `a::a` | passes | passes |",
             ]

@@ -41,7 +41,7 @@ fn main() {
         row!(18, pods::row_18_a_volume_for_each_pod),
         row!(19, pods::row_19_a_pod_that_comes_back_is_the_same_node),
         row!(21, services::row_21_ui_service),
-        row!(22, services::row_22_the_ui_answers).instead("the simulator's page, which says what it is"),
+        row!(22, services::row_22_the_ui_answers).instead("on the simulator's page, which says what it is"),
         row!(23, services::row_23_rest_api_service),
         row!(24, services::row_24_the_rest_api_answers),
         row!(25, services::row_25_discovery_answers),
@@ -51,7 +51,7 @@ fn main() {
         row!(30, formation::row_30_the_cluster_is_formed),
         row!(31, formation::row_31_states_in_their_order),
         row!(32, pods::row_32_proxy_api_and_redis_share_a_pod)
-            .instead("ports that are open on the pod's address, and the redis-server processes bound to it"),
+            .instead("on ports that are open on the pod's address, and the redis-server processes bound to it"),
         row!(33, pods::row_33_pods_by_the_usual_label),
     ];
     checklist::main("rows_creation", |world| Box::pin(prepare(world)), rows);

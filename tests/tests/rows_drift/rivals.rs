@@ -26,7 +26,8 @@ pub(crate) async fn row_38_a_second_cluster_in_the_namespace_is_refused(world: &
     .await;
     let [ready, _, message] = world.condition("rec", "rec2", "Ready").unwrap();
     assert!(ready == "False" && said(&message), "{ready} {message}");
-    let everything = "statefulsets,services,secrets,roles,rolebindings,serviceaccounts,configmaps,pdb,pvc,pods";
+    let everything =
+        "statefulsets,deployments,services,secrets,roles,rolebindings,serviceaccounts,configmaps,pdb,pvc,pods";
     let children = world.kubectl(&["get", everything, "-l", "redis.io/cluster=rec2", "-o", "name"]).unwrap();
     assert_eq!(children, "", "a refused cluster has children");
     // The first does not notice.

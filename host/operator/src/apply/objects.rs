@@ -92,6 +92,8 @@ async fn desire(
         let mut plain = object.body.clone();
         if let (Some(plain), Some(data)) = (plain.as_object_mut(), body.get("data").filter(|_| is_secret(&kind))) {
             plain.insert("data".to_owned(), data.clone());
+            // Where the values come from is not what they are: a password that is generated at first is copied later.
+            plain.remove("stringData");
         }
         context.memory.digest_of(&plain)
     };
