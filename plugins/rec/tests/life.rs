@@ -134,6 +134,18 @@ fn a_node_is_emptied_before_its_pod_goes_and_serves_again_after() {
     assert!(waits(&world).contains("2 master shards are to move"), "{}", waits(&world));
     assert_eq!(partition(&drained(rolling(["a", "a", "b"]), 1, 0)), 1);
 
+    // But not while Kubernetes still leads clients to it.
+    let mut world = drained(rolling(["a", "a", "b"]), 1, 0);
+    world.labels = vec![("rec-1".into(), "redis.io/bdb-1".into())];
+    world.facts.retain(|(name, _)| name != "bdbs");
+    let served =
+        |at: u32| json!([{ "uid": 1, "name": "mydb", "status": "active", "endpoints": [{ "addr": [ip(at)] }] }]);
+    world.facts.push(("bdbs".into(), served(0)));
+    assert_eq!(partition(&world), 2);
+    assert!(waits(&world).contains("clients of database `mydb`"), "{}", waits(&world));
+    world.facts.push(("bdbs".into(), served(1)));
+    assert_eq!(partition(&world), 1, "every node serves it");
+
     // Its pod is replaced: not before it is back does it serve again, and not before that does the next one go.
     let world = drained(rolling(["a", "b", "b"]), 1, 0);
     assert_eq!(partition(&world), 1);
