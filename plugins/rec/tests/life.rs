@@ -405,6 +405,33 @@ fn a_lost_quorum_is_told_with_the_command_that_helps() {
 }
 
 #[test]
+fn a_majority_that_is_lost_in_two_steps_is_lost_all_the_same() {
+    let mut world = lost();
+    world.status["state"] = json!("Initializing");
+    assert_eq!(world.state(), "Initializing", "a cluster that never had a majority is only beginning");
+    world.configmaps = vec![board(&json!({ "newest": "rec-0,rec-1" }))];
+    assert_eq!(world.state(), "Error");
+    assert!(events(&world).contains("Warning QuorumLost"));
+}
+
+#[test]
+fn a_recovery_that_has_restored_the_configuration_resets_nothing_any_more() {
+    let mut world = World::running();
+    world.spec["clusterRecovery"] = json!(true);
+    world.status["state"] = json!("Initializing");
+    down(&mut world, 2);
+    assert_eq!(noted(&world, "recovery"), "rejoining");
+    // The cluster does not answer for a moment, as when it elects a master.
+    let mut world = lost();
+    world.spec["clusterRecovery"] = json!(true);
+    world.status["state"] = json!("Initializing");
+    world.configmaps = vec![board(&json!({ "newest": "rec-0,rec-1,rec-2", "recovery": "rejoining" }))];
+    assert_eq!((world.state().as_str(), noted(&world, "recovery")), ("Initializing", json!("rejoining")));
+    world.spec["clusterRecovery"] = json!(false);
+    assert_eq!(noted(&world, "recovery"), Value::Null, "a wish that is taken back may be made again");
+}
+
+#[test]
 fn recovery_resets_then_restores_the_first_then_joins_the_others() {
     let mut world = lost();
     world.status["state"] = json!("Error");
