@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use stepwright_sdk::{Fact, Failure, Manifest, Observation, Observe, Observed, StepManifest};
 
+use crate::board;
 use crate::facts;
 use crate::managed::Fields;
 use crate::objects::broker;
@@ -435,7 +436,7 @@ impl<'a> Seen<'a> {
 
     /// The recovery that the spec asks for is done.
     pub(crate) fn recovered(&self) -> bool {
-        self.configmaps.iter().any(|map| map.data.get("recovery").is_some_and(|word| word == recovery::DONE))
+        board::kept(self, board::RECOVERY) == Some(recovery::DONE)
     }
 
     /// The status said so the last time.

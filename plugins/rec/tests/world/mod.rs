@@ -33,6 +33,8 @@ pub(crate) struct World {
     pub(crate) racks: Vec<String>,
     /// Revisions of the first pods' templates.
     pub(crate) revisions: Vec<String>,
+    /// More labels: pod and key.
+    pub(crate) labels: Vec<(String, String)>,
     /// Why the containers of the first pods wait, if they do.
     pub(crate) stuck: Vec<String>,
     pub(crate) configmaps: Vec<Value>,
@@ -60,6 +62,7 @@ impl Default for World {
             round: 0,
             racks: Vec::new(),
             revisions: Vec::new(),
+            labels: Vec::new(),
             stuck: Vec::new(),
             configmaps: Vec::new(),
             accounts: Vec::new(),
@@ -205,6 +208,9 @@ impl World {
                 json!({ "kind": "Pod", "metadata": { "name": name, "labels": {} }, "status": { "podIP": ip } });
             if let Some(rack) = self.racks.get(ordinal) {
                 pod["metadata"]["labels"]["topology.kubernetes.io/zone"] = json!(rack);
+            }
+            for (_, key) in self.labels.iter().filter(|(pod, _)| pod == name) {
+                pod["metadata"]["labels"][key] = json!("");
             }
             if let Some(revision) = self.revisions.get(ordinal) {
                 pod["metadata"]["labels"]["controller-revision-hash"] = json!(revision);
