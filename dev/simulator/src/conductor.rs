@@ -19,6 +19,7 @@ use crate::{
     resharding,
     state::{
         BdbStatus, ClusterState, Command, NodeRecord, NodeStatus, ShardRole, bdbs::BdbCommand, nodes::NodeCommand,
+        transfer::TransferKind,
     },
 };
 
@@ -54,6 +55,7 @@ pub fn decide(state: &ClusterState, view: &View<'_>, fate: &impl Fate) -> Vec<Co
     for bdb in state.bdbs.values() {
         watch_shards(state, view, bdb, &mut commands);
         watch_bdb(state, view, fate, bdb, &mut commands);
+        watch_transfer(view, bdb, &mut commands);
     }
     watch_departures(state, view, &mut commands);
     commands
@@ -151,7 +153,7 @@ fn watch_bdb(
     commands: &mut Vec<Command>,
 ) {
     let uid = bdb.uid;
-    if !bdb.busy() || view.now < bdb.due {
+    if !bdb.busy() || view.now < bdb.due || bdb.status == BdbStatus::ImportPending {
         return;
     }
     let up = |node: u32| state.nodes.get(&node).is_some_and(NodeRecord::is_up);
@@ -193,6 +195,39 @@ fn watch_bdb(
             Some(Err(error)) => commands.push(Command::Bdb(BdbCommand::Fail { uid, error })),
             None => {}
         }
+    }
+}
+
+/// Begins the backups that are due, and ends what its nodes have done.
+fn watch_transfer(view: &View<'_>, bdb: &crate::state::Bdb, commands: &mut Vec<Command>) {
+    let uid = bdb.uid;
+    let Some(transfer) = &bdb.transfer else {
+        if bdb.status == BdbStatus::Active && bdb.backup_due(view.now) {
+            let places = bdb.config.get("backup_location").cloned().into_iter().collect();
+            commands.push(Command::Bdb(BdbCommand::Transfer { uid, kind: TransferKind::Backup, places }));
+        }
+        return;
+    };
+    let parts = bdb.transfer_parts(transfer);
+    let of = |(shard, node): &(u32, u32)| {
+        let mut parts = fresh(view, *node)?.transfers.iter();
+        parts.find(|(id, part, _)| (id, part) == (&transfer.id, shard)).map(|(_, _, report)| report)
+    };
+    let reports: Vec<_> = parts.iter().filter_map(of).collect();
+    if let Some(Err(failure)) = reports.iter().find_map(|report| report.outcome.clone().filter(Result::is_err)) {
+        commands.push(Command::Bdb(BdbCommand::TransferEnd { uid, failure: Some(failure) }));
+        return;
+    }
+    if reports.len() == parts.len() && reports.iter().all(|report| report.outcome.is_some()) {
+        commands.push(Command::Bdb(BdbCommand::TransferEnd { uid, failure: None }));
+        return;
+    }
+    // In quarters, so that a long one does not make a state of the cluster out of each percent.
+    let sum: u32 = reports.iter().map(|report| report.percent).sum();
+    let percent = sum / u32::try_from(parts.len()).unwrap_or(1).max(1) / 25 * 25;
+    let said = bdb.config.get(&format!("{}_progress", transfer.kind.word())).and_then(serde_json::Value::as_f64);
+    if said.is_none_or(|said| said < f64::from(percent)) {
+        commands.push(Command::Bdb(BdbCommand::TransferAt { uid, percent }));
     }
 }
 

@@ -39,8 +39,12 @@ pub enum Kind {
         #[serde(default)]
         path: String,
     },
+    /// F14: places refuse what is taken out of databases.
+    BackupRefused,
     /// F15: data files are not found.
     MissingFiles,
+    /// F17: links to sources of Replica Of are broken.
+    ReplicaLink,
     /// F18: paths of newer versions are not there.
     OldVersion,
     /// F19: this node's clock is off, so that it cannot join.

@@ -184,7 +184,7 @@ fn alerts(ask: &Ask<'_>) -> Value {
 
 fn database_health(ask: &Ask<'_>, bdb: &crate::state::Bdb) -> Value {
     let status = match bdb.status {
-        BdbStatus::Active | BdbStatus::ActiveChangePending => "active",
+        BdbStatus::Active | BdbStatus::ActiveChangePending | BdbStatus::ImportPending => "active",
         BdbStatus::Pending => "warning",
         _ => "down",
     };

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Bdb, BdbStatus, ClusterState, Context, Object, Refusal, defaults};
+use super::{Bdb, BdbStatus, ClusterState, Context, Object, Refusal, defaults, transfer::check_location};
 use crate::tls;
 
 impl ClusterState {
@@ -108,6 +108,9 @@ impl ClusterState {
         if bdb.flag("backup") && bdb.number("backup_interval") == 0 {
             return refuse("missing_backup_interval", "backup needs backup_interval".to_owned());
         }
+        if let Some(place) = bdb.config.get("backup_location").filter(|place| !place.is_null()) {
+            check_location(place)?;
+        }
         if !empty("module_list") {
             return refuse("missing_module", "the simulator has no modules".to_owned());
         }
@@ -121,8 +124,17 @@ impl ClusterState {
             let why = "enforce_client_authentication needs a certificate in authentication_ssl_client_certs";
             return refuse("invalid_certificate", why.to_owned());
         }
-        if !empty("replica_sources") {
-            return refuse("invalid_replication", "the simulator has no Replica Of".to_owned());
+        if !["disabled", "enabled", "paused", "stopped"].contains(&bdb.text("replica_sync")) {
+            return refuse("invalid_replica_sync", format!("replica_sync cannot be {:?}", bdb.text("replica_sync")));
+        }
+        for source in bdb.config.get("replica_sources").and_then(Value::as_array).into_iter().flatten() {
+            let uri = source.get("uri").and_then(Value::as_str).unwrap_or_default();
+            if !(uri.starts_with("redis://") || uri.starts_with("rediss://")) {
+                return refuse(
+                    "invalid_replica_source",
+                    "the uri of a source begins with redis:// or rediss://".to_owned(),
+                );
+            }
         }
         let wanted = bdb.text("redis_version");
         let offered = |version: &str| version == wanted || version.starts_with(&format!("{wanted}."));

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::{
     ClusterState, Object, Refusal, digest,
     reshard::{Reshard, Stage},
+    transfer::{Transfer, TransferKind},
 };
 use crate::clock::{Millis, iso};
 
@@ -19,6 +20,8 @@ pub enum BdbStatus {
     Active,
     /// In service, a change is being carried out.
     ActiveChangePending,
+    /// In service, its data is being replaced.
+    ImportPending,
     /// Could not be created.
     CreationFailed,
     /// Being deleted.
@@ -34,6 +37,7 @@ impl BdbStatus {
             Self::Pending => "pending",
             Self::Active => "active",
             Self::ActiveChangePending => "active-change-pending",
+            Self::ImportPending => "import-pending",
             Self::CreationFailed => "creation-failed",
             Self::DeletePending => "delete-pending",
             Self::Recovery => "recovery",
@@ -138,6 +142,12 @@ pub struct Bdb {
     /// The resharding under way.
     #[serde(default)]
     pub reshard: Option<Reshard>,
+    /// The backup, export or import under way.
+    #[serde(default)]
+    pub transfer: Option<Transfer>,
+    /// When the last scheduled backup began.
+    #[serde(default)]
+    pub backup_tried: Millis,
 }
 
 /// Changes to databases.
@@ -167,6 +177,14 @@ pub enum BdbCommand {
     Start { shard: u32, token: String },
     /// A replica caught up, or is known not to have.
     Synced { shard: u32, synced: bool },
+    /// A backup, export or import begins.
+    Transfer { uid: u32, kind: TransferKind, places: Vec<Value> },
+    /// It is so far, in percent.
+    TransferAt { uid: u32, percent: u32 },
+    /// It is over; with the word of the REST API for why it failed.
+    TransferEnd { uid: u32, failure: Option<String> },
+    /// `PUT …/actions/backup_reset_status` and its like.
+    TransferReset { uid: u32, kind: TransferKind },
     /// A resharding goes on to a stage, or with none is over.
     Reshard { uid: u32, stage: Option<Stage> },
     /// The replica of a master takes over.
@@ -231,8 +249,11 @@ impl Bdb {
 
     /// Whether a state machine works on it.
     pub fn busy(&self) -> bool {
-        matches!(self.status, BdbStatus::Pending | BdbStatus::ActiveChangePending | BdbStatus::DeletePending)
-            || self.recovering
+        let word = self.status;
+        matches!(
+            word,
+            BdbStatus::Pending | BdbStatus::ActiveChangePending | BdbStatus::ImportPending | BdbStatus::DeletePending
+        ) || self.recovering
     }
 
     /// The master of a group.
@@ -285,6 +306,7 @@ impl Bdb {
 
     pub(super) fn enter_recovery(&mut self) {
         self.undo_reshard();
+        self.transfer = None;
         if let Some(reshard) = &mut self.reshard {
             reshard.stage = Stage::Trim;
         }
