@@ -104,7 +104,7 @@ fn converge_proxies(node: &Arc<Node>, snapshot: &Snapshot, proxies: &mut BTreeMa
     let served =
         |bdb: &&crate::state::Bdb| bdb.runs() && !bdb.traffic_stopped && bdb.endpoint.nodes.contains(&snapshot.uid);
     let wanted: BTreeMap<u32, Route> =
-        state.bdbs.values().filter(served).map(|bdb| (bdb.uid, Route::of(state, bdb))).collect();
+        state.bdbs.values().filter(served).map(|bdb| (bdb.uid, Route::at(state, bdb, snapshot.uid))).collect();
     proxies.retain(|uid, kept| {
         if !wanted.contains_key(uid) {
             kept.wanted.send_replace(None);

@@ -18,9 +18,10 @@ use crate::{
     peers::{self, NodeReport},
     resharding,
     state::{
-        BdbStatus, ClusterState, Command, NodeRecord, NodeStatus, ShardRole, bdbs::BdbCommand, nodes::NodeCommand,
-        transfer::TransferKind,
+        BdbStatus, ClusterState, Command, NodeRecord, NodeStatus, ShardRole, bdbs::BdbCommand,
+        migration::MigrationCommand, nodes::NodeCommand,
     },
+    transferring,
 };
 
 /// How often the master looks around.
@@ -46,6 +47,12 @@ pub struct View<'a> {
 pub trait Fate {
     /// What becomes of a state machine about to end: `None` = nothing, it is stuck; an error = it fails.
     fn of(&self, creating: bool) -> Option<Result<(), String>>;
+
+    /// Whether tasks, such as the removal of a node, stand still.
+    fn stuck(&self) -> bool;
+
+    /// Whether the shards of a node that is to go fit nowhere else.
+    fn no_room(&self) -> bool;
 }
 
 /// The commands that are due.
@@ -55,9 +62,12 @@ pub fn decide(state: &ClusterState, view: &View<'_>, fate: &impl Fate) -> Vec<Co
     for bdb in state.bdbs.values() {
         watch_shards(state, view, bdb, &mut commands);
         watch_bdb(state, view, fate, bdb, &mut commands);
-        watch_transfer(view, bdb, &mut commands);
+        commands.extend(transferring::step(view, bdb).map(Command::Bdb));
     }
-    watch_departures(state, view, &mut commands);
+    watch_migrations(state, view, fate, &mut commands);
+    if !fate.stuck() {
+        watch_departures(state, view, fate, &mut commands);
+    }
     commands
 }
 
@@ -198,43 +208,15 @@ fn watch_bdb(
     }
 }
 
-/// Begins the backups that are due, and ends what its nodes have done.
-fn watch_transfer(view: &View<'_>, bdb: &crate::state::Bdb, commands: &mut Vec<Command>) {
-    let uid = bdb.uid;
-    let Some(transfer) = &bdb.transfer else {
-        if bdb.status == BdbStatus::Active && bdb.backup_due(view.now) {
-            let places = bdb.config.get("backup_location").cloned().into_iter().collect();
-            commands.push(Command::Bdb(BdbCommand::Transfer { uid, kind: TransferKind::Backup, places }));
-        }
-        return;
-    };
-    let parts = bdb.transfer_parts(transfer);
-    let of = |(shard, node): &(u32, u32)| {
-        let mut parts = fresh(view, *node)?.transfers.iter();
-        parts.find(|(id, part, _)| (id, part) == (&transfer.id, shard)).map(|(_, _, report)| report)
-    };
-    let reports: Vec<_> = parts.iter().filter_map(of).collect();
-    if let Some(Err(failure)) = reports.iter().find_map(|report| report.outcome.clone().filter(Result::is_err)) {
-        commands.push(Command::Bdb(BdbCommand::TransferEnd { uid, failure: Some(failure) }));
-        return;
-    }
-    if reports.len() == parts.len() && reports.iter().all(|report| report.outcome.is_some()) {
-        commands.push(Command::Bdb(BdbCommand::TransferEnd { uid, failure: None }));
-        return;
-    }
-    // In quarters, so that a long one does not make a state of the cluster out of each percent.
-    let sum: u32 = reports.iter().map(|report| report.percent).sum();
-    let percent = sum / u32::try_from(parts.len()).unwrap_or(1).max(1) / 25 * 25;
-    let said = bdb.config.get(&format!("{}_progress", transfer.kind.word())).and_then(serde_json::Value::as_f64);
-    if said.is_none_or(|said| said < f64::from(percent)) {
-        commands.push(Command::Bdb(BdbCommand::TransferAt { uid, percent }));
-    }
-}
-
-fn watch_departures(state: &ClusterState, view: &View<'_>, commands: &mut Vec<Command>) {
+fn watch_departures(state: &ClusterState, view: &View<'_>, fate: &impl Fate, commands: &mut Vec<Command>) {
     for node in state.nodes.values().filter(|node| node.action.is_some()) {
         let uid = node.uid;
         let leaves = node.maintenance.is_none();
+        if leaves && fate.no_room() {
+            let error = "insufficient_resources".to_owned();
+            commands.push(Command::Node(NodeCommand::Abandon { uid, error, cancelled: false }));
+            continue;
+        }
         let here = || state.bdbs.values().flat_map(|bdb| &bdb.shards).filter(|shard| shard.node == uid);
         // Maintenance leaves replicas where they are (REST reference, 5.3).
         let occupied =
@@ -249,6 +231,40 @@ fn watch_departures(state: &ClusterState, view: &View<'_>, commands: &mut Vec<Co
     }
 }
 
+/// A shard that moves takes its next step when its copy has caught up, or has taken over.
+fn watch_migrations(state: &ClusterState, view: &View<'_>, fate: &impl Fate, commands: &mut Vec<Command>) {
+    for migration in &state.migrations {
+        let bdb = state.bdbs.get(&migration.bdb).filter(|bdb| bdb.runs());
+        let find = |uid: u32| bdb.and_then(|bdb| bdb.shards.iter().find(|shard| shard.uid == uid));
+        let shard = migration.shard;
+        let (Some(bdb), Some(old), Some(copy)) = (bdb, find(shard), find(migration.copy)) else {
+            let error = "the shard or its copy is gone".to_owned();
+            commands.push(Command::Migration(MigrationCommand::GiveUp { shard, error }));
+            continue;
+        };
+        if !state.nodes.get(&copy.node).is_some_and(NodeRecord::is_up) {
+            let error = format!("node {} is down", copy.node);
+            commands.push(Command::Migration(MigrationCommand::GiveUp { shard, error }));
+            continue;
+        }
+        let serves = |one: &crate::state::Shard| {
+            fresh(view, one.node).and_then(|report| report.shards.get(&one.uid)).is_some_and(|report| {
+                report.running && report.role == Some(ShardRole::Master) && report.version == bdb.version
+            })
+        };
+        // The shard goes only once its successor serves, so that what the proxy still sends finds somebody.
+        let due = match old.role {
+            ShardRole::Master => copy.synced,
+            ShardRole::Slave => {
+                bdb.master(old.group).is_some_and(serves) && (copy.synced || copy.role == ShardRole::Master)
+            }
+        };
+        if due && !fate.stuck() {
+            commands.push(Command::Migration(MigrationCommand::Step { shard }));
+        }
+    }
+}
+
 struct Faulty<'a>(&'a Node);
 
 impl Fate for Faulty<'_> {
@@ -259,6 +275,14 @@ impl Fate for Faulty<'_> {
         }
         let kind = if creating { Kind::FailCreation } else { Kind::FailUpdate };
         Some(if faults.strikes(&kind) { Err("failed on demand".to_owned()) } else { Ok(()) })
+    }
+
+    fn stuck(&self) -> bool {
+        self.0.faults.stands(&Kind::StuckActions)
+    }
+
+    fn no_room(&self) -> bool {
+        self.0.faults.stands(&Kind::NoRoom)
     }
 }
 
@@ -352,6 +376,14 @@ mod tests {
     impl Fate for Well {
         fn of(&self, _: bool) -> Option<Result<(), String>> {
             Some(Ok(()))
+        }
+
+        fn stuck(&self) -> bool {
+            false
+        }
+
+        fn no_room(&self) -> bool {
+            false
         }
     }
 

@@ -38,4 +38,5 @@ pub mod slots;
 pub mod state;
 pub mod store;
 pub mod tls;
+mod transferring;
 mod trim;

@@ -94,8 +94,29 @@ pub struct Observe {
     pub api_version: String,
     pub kind: String,
     pub select: Select,
+    /// In whose namespace they are looked for. What is `owned` is with its primary.
+    #[serde(default, skip_serializing_if = "Within::is_primary")]
+    pub within: Within,
     /// Fields that are read, as in `StepManifest::primary`.
     pub fields: Vec<String>,
+}
+
+/// Whose namespace is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Within {
+    /// The primary's.
+    #[default]
+    Primary,
+    /// That of the managed system that the primary belongs to, which may be another one. Nothing is found while that cannot
+    /// be told.
+    System,
+}
+
+impl Within {
+    fn is_primary(&self) -> bool {
+        *self == Self::Primary
+    }
 }
 
 impl Observe {

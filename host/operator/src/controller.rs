@@ -27,8 +27,10 @@ use tracing::{Instrument, error, info, info_span, warn};
 
 use crate::apply::{MANAGER, Primary};
 use crate::cache::{Caches, Change, owner_of};
+use crate::delegation::{self, Delegation, Runners};
 use crate::error::PassError;
 use crate::fight::Fights;
+use crate::guests::{GuestSettings, Guests};
 use crate::identity::Clients;
 use crate::journal::Journal;
 use crate::lease::Leadership;
@@ -76,8 +78,12 @@ pub struct Context {
     pub(crate) shadow_turns: Arc<Semaphore>,
     /// Work that no pass waits for; ends with the operator.
     pub(crate) background: TaskTracker,
+    pub(crate) delegation: Delegation,
+    pub(crate) runners: Runners,
     /// Kinds that pipelines reconcile.
     kinds: Vec<TypeRef>,
+    /// The operator's own namespace.
+    pub(crate) home: String,
     leads: watch::Receiver<bool>,
     /// By kind: when its schema was first looked at, when last, and whether it has conditions.
     conditions: parking_lot::Mutex<HashMap<TypeRef, (Instant, Instant, bool)>>,
@@ -89,23 +95,38 @@ impl Context {
         if *self.leads.borrow() { Ok(()) } else { Err(PassError::NotLeader) }
     }
 
+    /// No effect is carried out by a process that lost the lease, or in a namespace that is no longer watched: what was seen
+    /// of it last may not have been there any more.
+    pub(crate) fn check_may_act(&self, namespace: &str) -> Result<(), PassError> {
+        self.check_leader()?;
+        if self.caches.watches(namespace) {
+            Ok(())
+        } else {
+            Err(PassError::NotWatched { namespace: namespace.to_owned() })
+        }
+    }
+
     /// Absence must be observed: nothing is decided before every cache that a step looks at is filled.
-    pub(crate) fn check_synced(&self, pipeline: &Pipeline) -> Result<(), PassError> {
+    pub(crate) fn check_synced(&self, pipeline: &Pipeline, namespace: &str) -> Result<(), PassError> {
         let mut kinds: Vec<TypeRef> = vec![pipeline.type_ref()];
         for watched in pipeline.steps.iter().flat_map(|step| self.slots.observing(step)) {
             kinds.extend(watched.kinds());
         }
         kinds.extend(self.system.needs());
-        self.check_filled(kinds)
+        self.check_filled(kinds, namespace)
     }
 
-    /// The caches of these kinds are filled.
-    pub(crate) fn check_filled(&self, mut kinds: Vec<TypeRef>) -> Result<(), PassError> {
+    /// The caches of these kinds are filled, in this namespace too.
+    pub(crate) fn check_filled(&self, mut kinds: Vec<TypeRef>, namespace: &str) -> Result<(), PassError> {
         kinds.sort();
         kinds.dedup();
-        let missing = self.caches.missing(&kinds);
+        let missing = self.caches.missing_for(&kinds, namespace);
         if missing.is_empty() {
             return Ok(());
+        }
+        let forbidden = self.caches.forbidden(namespace);
+        if let Some((_, words)) = forbidden.iter().find(|(kind, _)| missing.contains(kind)) {
+            return Err(PassError::NotReadable { namespace: namespace.to_owned(), words: words.clone() });
         }
         let names: Vec<String> = missing.iter().map(TypeRef::to_string).collect();
         Err(PassError::NotSynced { missing: names.join(", ") })
@@ -215,6 +236,7 @@ fn schema_has_conditions(document: &Value, kind: &str) -> bool {
 /// Everything that the operator is made of, before it runs.
 pub struct Operator {
     pub client: Client,
+    /// As this process goes through them: `delegation.part.pipelines()`.
     pub pipelines: Vec<Pipeline>,
     pub caches: Arc<Caches>,
     pub changes: mpsc::UnboundedReceiver<Change>,
@@ -227,6 +249,8 @@ pub struct Operator {
     pub leadership: Leadership,
     /// The operator's own namespace: where plugins are looked for.
     pub namespace: String,
+    /// Which namespaces are watched besides.
+    pub guests: GuestSettings,
     /// The name of this process in Events.
     pub identity: String,
     pub loader: Loader,
@@ -234,6 +258,8 @@ pub struct Operator {
     pub plugins: PluginSettings,
     /// One in so many questions is asked twice, to see that plugins are pure. 0: none.
     pub purity_every: u64,
+    /// Which steps are this process' to run.
+    pub delegation: Delegation,
     pub ready: Arc<AtomicBool>,
 }
 
@@ -252,10 +278,12 @@ impl Operator {
             journal,
             leadership,
             namespace,
+            guests,
             identity,
             loader,
             plugins,
             purity_every,
+            delegation,
             ready,
         } = self;
         let pipelines: Vec<Arc<Pipeline>> = pipelines.into_iter().map(Arc::new).collect();
@@ -283,7 +311,10 @@ impl Operator {
             shadow_calls: Semaphore::new(1),
             shadow_turns: Arc::new(Semaphore::new(SHADOWS_WAITING)),
             background: TaskTracker::new(),
+            delegation,
+            runners: Runners::default(),
             kinds: pipelines.iter().map(|it| it.type_ref()).collect(),
+            home: namespace.clone(),
             leads: leadership.leads.clone(),
             conditions: parking_lot::Mutex::default(),
         });
@@ -295,7 +326,12 @@ impl Operator {
             system: system.clone(),
         });
 
+        caches.ensure_in_guests(router.guest_kinds());
         let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
+        let leads = leadership.leads.clone();
+        if context.delegation.part.alone().is_none() {
+            tasks.spawn(Guests::new(guests, context.clone(), router.clone(), leads).run());
+        }
         let stores: Stores = Arc::default();
         {
             let (router, stores) = (router.clone(), stores.clone());
@@ -322,6 +358,7 @@ impl Operator {
                 }
             });
         }
+        tasks.spawn(delegation::watch(context.clone(), router.clone(), namespace.clone()));
         let preparer =
             Preparer { context: context.clone(), pipelines: pipelines.clone(), loader, settings: plugins, namespace };
         let maps = PluginMaps::new(preparer, router.clone(), leadership.leads.clone());

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use kube::ResourceExt;
 use kube::api::DynamicObject;
-use stepwright_core::manifest::{Observe, PolicyManifest, StepManifest};
+use stepwright_core::manifest::{Observe, PolicyManifest, StepManifest, Within};
 use stepwright_core::mask::mask;
 use stepwright_core::object::{Object, ObjectRef, TypeRef};
-use stepwright_core::observation::{Fact, ObjectSet, Observation, Reply};
+use stepwright_core::observation::{ObjectSet, Observation, Reply};
 use stepwright_core::select::Selection;
 
 use crate::apply::{Primary, whole};
@@ -60,19 +60,17 @@ pub(crate) async fn observe(
         .iter()
         .map(|observe| {
             let kind = observe.type_ref();
-            let found = select(context, primary, &kind, &Selection::resolve(&observe.select, &primary.value));
+            let selection = Selection::resolve(&observe.select, &primary.value);
+            let found = match (observe.within, system) {
+                (Within::Primary, _) => select(context, primary, primary.namespace(), &kind, &selection),
+                (Within::System, Some(system)) => select(context, primary, &system.namespace, &kind, &selection),
+                (Within::System, None) => Vec::new(),
+            };
             let objects = found.iter().map(|object| masked(context, &kind, object, &observe.fields)).collect();
             ObjectSet { name: observe.name.clone(), objects }
         })
         .collect();
-    let facts = match system {
-        _ if reads.facts.is_empty() => Vec::new(),
-        Some(system) => context.system.facts(system, reads.facts).await,
-        None => {
-            let unknown = "the managed system of this object is not known".to_owned();
-            reads.facts.iter().map(|name| Fact { name: name.clone(), value: Err(unknown.clone()) }).collect()
-        }
-    };
+    let facts = context.facts(primary, reads.facts, system).await;
     Observation {
         step: reads.step.to_owned(),
         primary: Object { id: primary.id.clone(), body: mask(&primary.value, reads.primary).to_string() },
@@ -87,12 +85,17 @@ pub(crate) async fn observe(
     }
 }
 
-fn select(context: &Context, primary: &Primary, kind: &TypeRef, selection: &Selection) -> Vec<Arc<DynamicObject>> {
-    let namespace = primary.namespace();
+fn select(
+    context: &Context,
+    primary: &Primary,
+    namespace: &str,
+    kind: &TypeRef,
+    selection: &Selection,
+) -> Vec<Arc<DynamicObject>> {
     match selection {
         Selection::Owned => context
             .caches
-            .owned(&primary.id.kind, namespace, &primary.id.name)
+            .owned(&primary.id.kind, primary.namespace(), &primary.id.name)
             .into_keys()
             .filter(|id| TypeRef::from(id) == *kind)
             .filter_map(|id| context.caches.get(kind, id.namespace.as_deref().unwrap_or_default(), &id.name))

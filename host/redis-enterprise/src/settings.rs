@@ -5,7 +5,8 @@ use std::time::Duration;
 /// Waits and rates. The defaults are meant for real clusters; tests shorten them.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Between two looks at a cluster at rest.
+    /// Between two looks at a cluster at rest: what moves there by itself, such as an endpoint after a failover, is followed
+    /// within two seconds.
     pub rest_interval: Duration,
     /// Between two looks while something moves.
     pub moving_interval: Duration,
@@ -27,6 +28,8 @@ pub struct Settings {
     pub probe_timeout: Duration,
     /// How long an asker waits for facts before they count as unknown.
     pub patience: Duration,
+    /// The operator's own namespace: where the clusters are that databases of other namespaces name. Empty: there are none.
+    pub namespace: String,
     /// The DNS domain of the Kubernetes cluster: part of a Redis Enterprise cluster's name.
     pub cluster_domain: String,
 }
@@ -34,7 +37,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            rest_interval: Duration::from_secs(5),
+            rest_interval: Duration::from_secs(1),
             moving_interval: Duration::from_millis(500),
             settle: Duration::from_secs(10),
             restless: Duration::from_secs(120),
@@ -44,6 +47,7 @@ impl Default for Settings {
             read_timeout: Duration::from_secs(30),
             probe_timeout: Duration::from_secs(5),
             patience: Duration::from_secs(20),
+            namespace: String::new(),
             cluster_domain: "cluster.local".to_owned(),
         }
     }

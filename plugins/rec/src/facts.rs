@@ -1,7 +1,13 @@
-//! What the managed system answers, as far as this step reads it (REST reference, 3.1, 4.1, 4.3, 5 and 10).
+//! What the managed system answers, as far as this step reads it (REST reference, 3.1, 4.1, 4.3, 5 and 10), and what the host
+//! says of itself.
+
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
+
+use crate::spec::Raw;
 
 /// `GET /v1/bootstrap` of one pod, or why there is none.
 #[derive(Debug, Default, Deserialize)]
@@ -63,6 +69,16 @@ pub(crate) struct NodeStatus {
     pub(crate) role: String,
     pub(crate) free_provisional_ram: u64,
     pub(crate) total_provisional_ram: u64,
+    /// The type of the elements is documented nowhere.
+    pub(crate) master_shards: Vec<IgnoredAny>,
+    /// There while the node is in maintenance.
+    pub(crate) maintenance_snapshot: Option<IgnoredAny>,
+}
+
+impl NodeStatus {
+    pub(crate) fn in_maintenance(&self) -> bool {
+        self.maintenance_snapshot.is_some()
+    }
 }
 
 /// One of `GET /v1/bdbs`.
@@ -97,4 +113,23 @@ pub(crate) struct Module {
     pub(crate) module_name: String,
     pub(crate) display_name: Option<String>,
     pub(crate) semantic_version: Option<String>,
+}
+
+/// What the host says of itself: the image that it runs from, and the steps that it leaves to processes of their own.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Host {
+    pub(crate) image: Option<String>,
+    pub(crate) image_pull_policy: Option<String>,
+    pub(crate) image_pull_secrets: Vec<String>,
+    pub(crate) delegated: BTreeMap<String, Lone>,
+}
+
+/// How a process is started that runs a step alone, and what it must be allowed.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Lone {
+    pub(crate) arguments: Vec<String>,
+    /// `PolicyRule`s.
+    pub(crate) rules: Vec<Raw>,
 }

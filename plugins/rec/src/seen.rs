@@ -58,6 +58,7 @@ pub(crate) struct Seen<'a> {
     pub(crate) policy: Fact<Fields>,
     pub(crate) license: Fact<facts::License>,
     pub(crate) modules: Fact<Vec<facts::Module>>,
+    pub(crate) host: Fact<facts::Host>,
 }
 
 /// The note of the `upgrade` step.
@@ -318,7 +319,7 @@ pub(crate) fn manifest() -> Manifest {
                 .all()
                 .fields(["spec.redisEnterpriseCluster"]),
         )
-        .facts(["bdbs", "bootstrap", "nodes", "nodes-status", "cluster", "policy", "license", "modules"])
+        .facts(["bdbs", "bootstrap", "nodes", "nodes-status", "cluster", "policy", "license", "modules", "host"])
         .writes("v1", "PersistentVolumeClaim")
         .writes("v1", "ServiceAccount")
         .writes("rbac.authorization.k8s.io/v1", "Role")
@@ -328,6 +329,7 @@ pub(crate) fn manifest() -> Manifest {
         .writes("v1", "Service")
         .writes("policy/v1", "PodDisruptionBudget")
         .writes("apps/v1", "StatefulSet")
+        .writes("apps/v1", "Deployment")
         .calls([
             "POST /v1/bootstrap/create_cluster",
             "POST /v1/bootstrap/join_cluster",
@@ -335,6 +337,9 @@ pub(crate) fn manifest() -> Manifest {
             "POST /v1/cluster/actions/change_master",
             "GET /v1/nodes/*/actions/remove",
             "POST /v1/nodes/*/actions/remove",
+            "GET /v1/nodes/*/actions/maintenance_on",
+            "POST /v1/nodes/*/actions/maintenance_on",
+            "POST /v1/nodes/*/actions/maintenance_off",
             "PUT /v1/cluster",
             "PUT /v1/cluster/policy",
             "PUT /v1/license",
@@ -395,6 +400,7 @@ impl<'a> Seen<'a> {
             policy: observed.fact("policy"),
             license: observed.fact("license"),
             modules: observed.fact("modules"),
+            host: observed.fact("host"),
         })
     }
 
@@ -425,6 +431,17 @@ impl<'a> Seen<'a> {
     /// The recovery that the spec asks for is done.
     pub(crate) fn recovered(&self) -> bool {
         self.configmaps.iter().any(|map| map.data.get("recovery").is_some_and(|word| word == recovery::DONE))
+    }
+
+    /// The status said so the last time.
+    pub(crate) fn license_was_expired(&self) -> bool {
+        #[derive(Default, Deserialize)]
+        #[serde(default, rename_all = "camelCase")]
+        struct Last {
+            license_state: String,
+        }
+        let last = self.cluster.status.license_status.as_ref();
+        last.and_then(|raw| serde_json::from_str::<Last>(raw.get()).ok()).is_some_and(|last| last.license_state == "Expired")
     }
 
     /// The rack of a pod: the label of its Kubernetes node, where Kubernetes (1.35 on, for zone and region) or somebody

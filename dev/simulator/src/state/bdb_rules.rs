@@ -9,6 +9,9 @@ impl ClusterState {
     /// The database if no state machine works on it.
     pub(super) fn free_bdb(&self, uid: u32) -> Result<Bdb, Refusal> {
         let bdb = self.bdb(uid)?;
+        if self.migrates(uid) {
+            return Err(Refusal::busy(format!("a shard of database {uid} is on its way to another node")));
+        }
         if bdb.busy() || bdb.status == BdbStatus::Recovery {
             return Err(Refusal::busy(format!("database {uid} is {}", bdb.status.word())));
         }
@@ -70,6 +73,7 @@ impl ClusterState {
             ("data_persistence", &["disabled", "snapshot", "aof"], "invalid_data_persistence"),
             ("aof_policy", &["appendfsync-every-sec", "appendfsync-always"], "invalid_data_persistence"),
             ("shards_placement", &["dense", "sparse"], "bad_shards_blueprint"),
+            ("oss_cluster_api_preferred_ip_type", &["internal", "external"], "invalid_oss_cluster_configuration"),
             ("tls_mode", &["disabled", "enabled", "replica_ssl"], "invalid_tls_mode"),
             ("enforce_client_authentication", &["enabled", "disabled"], "invalid_certificate"),
             (
@@ -100,7 +104,16 @@ impl ClusterState {
             return refuse("invalid_sharding", "sharding needs shard_key_regex".to_owned());
         }
         if bdb.flag("oss_cluster") {
-            return refuse("invalid_oss_cluster_configuration", "the simulator has no OSS cluster API".to_owned());
+            let policy = bdb.text("proxy_policy");
+            let why = match () {
+                () if bdb.text("hash_slots_policy") != "16k" => "hash_slots_policy 16k",
+                () if policy == "single" => "proxy_policy all-master-shards or all-nodes",
+                () if !bdb.has_standard_rules() => "the standard shard_key_regex",
+                () => "",
+            };
+            if !why.is_empty() {
+                return refuse("invalid_oss_cluster_configuration", format!("oss_cluster needs {why}"));
+            }
         }
         if bdb.flag("rack_aware") && self.nodes.values().all(|node| node.rack_id.is_empty()) {
             return refuse("not_rack_aware", "the cluster is not rack aware".to_owned());

@@ -261,6 +261,13 @@ impl Bdb {
         self.shards.iter().find(|shard| shard.group == group && shard.role == ShardRole::Master)
     }
 
+    /// Whether keys are hashed as a Redis cluster does it: by the rules of the product's documentation, or by none of its own.
+    pub(super) fn has_standard_rules(&self) -> bool {
+        let rules = self.config.get("shard_key_regex").and_then(Value::as_array);
+        let mut rules = rules.into_iter().flatten().filter_map(|rule| rule.get("regex")?.as_str());
+        rules.all(|rule| [r".*\{(?<tag>.*)\}.*", "(?<tag>.*)"].contains(&rule))
+    }
+
     /// Certificates (PEM) by which clients are accepted; none when they need not show one.
     pub fn trusted_clients(&self, state: &ClusterState) -> Vec<String> {
         if self.text("enforce_client_authentication") != "enabled" || self.text("tls_mode") == "disabled" {
@@ -355,7 +362,7 @@ impl Bdb {
         json!([{
             "uid": format!("{}:1", self.uid), "dns_name": format!("redis-{}.{}", self.endpoint.port, state.name),
             "port": self.endpoint.port, "addr": addresses, "addr_type": "internal", "proxy_policy": self.text("proxy_policy"),
-            "include_proxies": [], "exclude_proxies": [], "oss_cluster_api_preferred_ip_type": "internal",
+            "include_proxies": [], "exclude_proxies": [], "oss_cluster_api_preferred_ip_type": self.text("oss_cluster_api_preferred_ip_type"),
             "oss_cluster_api_preferred_endpoint_type": "ip",
         }])
     }

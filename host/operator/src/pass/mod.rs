@@ -1,6 +1,7 @@
 //! One pass over one primary: choose, observe, ask, review, admit, apply, report, step by step. The list of a reconcile's
 //! stages.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,13 +11,15 @@ use stepwright_core::plan::{Progress, Violation, Wait};
 
 use crate::apply::{self, Primary};
 use crate::controller::{Context, SCHEMA_RETRY};
+use crate::delegation;
 use crate::error::PassError;
 use crate::memory::Stopped;
 use crate::report;
 use crate::slots::{Chained, Choice};
-use crate::system::Reader;
+use crate::system::{Reader, SystemId};
 
 mod ask;
+mod claim;
 mod instead;
 mod record;
 mod review;
@@ -24,6 +27,7 @@ mod shadow;
 mod turn;
 
 pub(crate) use ask::Purity;
+use claim::Claim;
 use record::Log;
 use turn::{Ended, Turn};
 
@@ -52,6 +56,8 @@ pub(crate) struct Outcome {
     pub skipped: bool,
     /// What steps noted.
     pub notes: Vec<(String, String)>,
+    /// Steps that were come to, and that other processes run.
+    pub delegated: Vec<String>,
     pub writes: u32,
     pub again_in: Option<Duration>,
 }
@@ -83,9 +89,19 @@ pub(crate) async fn pass(
 ) -> Result<Next, PassError> {
     let kind = pipeline.type_ref();
     context.check_leader()?;
-    context.check_synced(pipeline)?;
-    let Some(object) = context.caches.get(&kind, namespace, name) else { return Ok(Next::AwaitChange) };
-    let primary = Primary::new(kind, object);
+    let there = || context.caches.get(&kind, namespace, name);
+    // Gone, or in a namespace that was dropped.
+    if there().is_none() && !context.caches.watches(namespace) {
+        return Ok(Next::AwaitChange);
+    }
+    if let Err(error) = context.check_synced(pipeline, namespace) {
+        if let Some(object) = there().filter(|_| !error.is_quiet()) {
+            report::failed(context, pipeline, Primary::new(kind.clone(), object), &error).await;
+        }
+        return Err(error);
+    }
+    let Some(object) = there() else { return Ok(Next::AwaitChange) };
+    let primary = Primary::new(kind.clone(), object);
     let mut log = Log::begin(context);
     let id = primary.id.clone();
     let about = (primary.uid().to_owned(), primary.object.metadata.generation.unwrap_or_default());
@@ -100,23 +116,40 @@ async fn over(
     mut primary: Primary,
     log: &mut Log,
 ) -> Result<Next, PassError> {
+    let system = context.system.locate(&primary.object, context.caches.as_ref());
+    // A process that runs some steps alone puts on no finalizers, and claims nothing.
+    let claim = if pipeline.in_guests && pipeline.finalizer.is_some() {
+        let exists = system.as_ref().is_some_and(|system| context.system.exists(system));
+        match claim::of(&primary.object, &context.home, exists) {
+            Claim::AnotherHasIt => return Ok(Next::AwaitChange),
+            Claim::Ours => None,
+            Claim::Take(value) => Some(value),
+        }
+    } else {
+        None
+    };
     if let Some(finalizer) = &pipeline.finalizer {
         let ours = primary.object.metadata.finalizers.iter().flatten().any(|it| it == finalizer);
         if primary.deleting() && !ours {
             return Ok(Next::AwaitChange);
         }
         if !primary.deleting() {
-            primary = apply::finalizer(context, primary, finalizer, true).await?;
+            primary = apply::finalizer(context, primary, finalizer, true, claim.as_deref()).await?;
         }
     } else if primary.deleting() {
+        context.released(&primary.object);
+        return Ok(Next::AwaitChange);
+    }
+    if context.delegation.part.alone().is_some() && !delegation::due(pipeline, &primary) {
+        // The main process says when: its word is a change of the primary.
         return Ok(Next::AwaitChange);
     }
 
     let mut outcome = Outcome::default();
-    let result = steps(context, pipeline, &mut primary, &mut outcome, log).await;
+    let result = steps(context, pipeline, system.as_ref(), &mut primary, &mut outcome, log).await;
     if let Err(error) = result {
         if !error.is_quiet() {
-            report::failed(context, primary, &error).await;
+            report::failed(context, pipeline, primary, &error).await;
         }
         return Err(error);
     }
@@ -125,13 +158,13 @@ async fn over(
     if primary.deleting() && outcome.is_through() {
         if let Some(finalizer) = &pipeline.finalizer {
             let gone = primary.object.clone();
-            apply::finalizer(context, primary, finalizer, false).await?;
+            apply::finalizer(context, primary, finalizer, false, None).await?;
             context.released(&gone);
         }
         return Ok(Next::AwaitChange);
     }
     if let Some(error) = outcome.failed {
-        report::failed(context, primary, &error).await;
+        report::failed(context, pipeline, primary, &error).await;
         return Err(error);
     }
     let (mut again_in, mut writes) = (outcome.again_in, outcome.writes);
@@ -147,11 +180,16 @@ async fn over(
 }
 
 /// Who is asked, for every step; their caches must be filled.
-fn choose(context: &Context, pipeline: &Pipeline, primary: &Primary) -> Result<Vec<Asked>, PassError> {
+fn choose(
+    context: &Context,
+    pipeline: &Pipeline,
+    primary: &Primary,
+    left_out: &BTreeSet<String>,
+) -> Result<Vec<Asked>, PassError> {
     let labels = primary.object.metadata.labels.clone().unwrap_or_default();
     let mut kinds: Vec<TypeRef> = Vec::new();
     let mut all = Vec::new();
-    for step in &pipeline.steps {
+    for step in pipeline.steps.iter().filter(|step| !left_out.contains(*step)) {
         let choice = context.slots.choose(step, primary.uid(), &labels);
         let choice = choice.ok_or_else(|| PassError::NoPlugin { step: step.clone() })?;
         let chain = context.slots.policies(step, primary.uid(), &labels);
@@ -162,20 +200,26 @@ fn choose(context: &Context, pipeline: &Pipeline, primary: &Primary) -> Result<V
         kinds.extend(chain.iter().flat_map(|it| it.policy.observes.iter().map(|it| it.type_ref())));
         all.push(Asked { step: step.clone(), choice, chain });
     }
-    context.check_filled(kinds)?;
+    context.check_filled(kinds, primary.namespace())?;
     Ok(all)
 }
 
 async fn steps(
     context: &Arc<Context>,
     pipeline: &Pipeline,
+    system: Option<&SystemId>,
     primary: &mut Primary,
     outcome: &mut Outcome,
     log: &mut Log,
 ) -> Result<(), PassError> {
-    let system = context.system.locate(&primary.object, context.caches.as_ref());
-    for Asked { step, choice, chain } in &choose(context, pipeline, primary)? {
-        let turn = Turn { context, step, chain, system: system.as_ref() };
+    let left_out = context.left_out(pipeline, primary).await;
+    let asked = choose(context, pipeline, primary, &left_out)?;
+    for step in &pipeline.steps {
+        let Some(Asked { choice, chain, .. }) = asked.iter().find(|it| it.step == *step) else {
+            outcome.delegated.push(step.clone());
+            continue;
+        };
+        let turn = Turn { context, step, chain, system };
         let ended = match turn.run(&choice.active, choice.shadow.as_ref(), primary, outcome, log).await {
             Ok(ended) => ended,
             Err(error) => instead::of(&turn, &choice.active, error, primary, outcome, log).await?,
