@@ -205,7 +205,12 @@ pub(crate) fn refused(seen: &Seen<'_>, parts: &Parts<'_>) -> Option<Refused> {
         // What comes of that is looked at where it is asked for.
         let drains = ["drain ", "drain-of ", "return "].iter().any(|prefix| reply.id.starts_with(prefix));
         let joined = reply.status == 401 && reply.id.starts_with(&format!("{}-", seen.name()));
-        !reply.is_success() && reply.status != 409 && !absent && !joined && !drains && !credentials::is_settled(seen, &reply.id)
+        !reply.is_success()
+            && reply.status != 409
+            && !absent
+            && !joined
+            && !drains
+            && !credentials::is_settled(seen, &reply.id)
     })?;
     let text = reply.error_text();
     Some(match reply.id.split_once(' ').unwrap_or(("", &reply.id)) {

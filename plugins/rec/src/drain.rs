@@ -122,7 +122,10 @@ fn empty(seen: &Seen<'_>, listed: &[Listed], node: &Listed, pod: &str, begun: bo
             let action = read.filter(|answer| answer.is_success()).and_then(|answer| answer.json::<Action>());
             let action = action.unwrap_or_default();
             let failed = matches!(action.status.as_str(), "failed" | "aborted" | "cancelled");
-            if !failed && !status.in_maintenance() && !matches!(action.status.as_str(), "queued" | "starting" | "running") {
+            if !failed
+                && !status.in_maintenance()
+                && !matches!(action.status.as_str(), "queued" | "starting" | "running")
+            {
                 drain.calls.push(Call::post(asked, path).body(&Nothing {}));
             }
             (failed && !status.in_maintenance()).then(|| action.error.unwrap_or(action.status))
@@ -130,7 +133,8 @@ fn empty(seen: &Seen<'_>, listed: &[Listed], node: &Listed, pod: &str, begun: bo
     };
     if let Some(why) = failure {
         drain.note = Some(format!("{pod}{AS_IT_IS}"));
-        drain.gave_up = Some(format!("{pod} could not be emptied before it is replaced: {why}; what it serves is away meanwhile"));
+        drain.gave_up =
+            Some(format!("{pod} could not be emptied before it is replaced: {why}; what it serves is away meanwhile"));
     }
     drain
 }

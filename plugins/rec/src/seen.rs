@@ -441,7 +441,8 @@ impl<'a> Seen<'a> {
             license_state: String,
         }
         let last = self.cluster.status.license_status.as_ref();
-        last.and_then(|raw| serde_json::from_str::<Last>(raw.get()).ok()).is_some_and(|last| last.license_state == "Expired")
+        last.and_then(|raw| serde_json::from_str::<Last>(raw.get()).ok())
+            .is_some_and(|last| last.license_state == "Expired")
     }
 
     /// The rack of a pod: the label of its Kubernetes node, where Kubernetes (1.35 on, for zone and region) or somebody
