@@ -27,6 +27,8 @@ pub(crate) struct World {
     pub(crate) rivals: Vec<Value>,
     pub(crate) databases: Vec<Value>,
     pub(crate) facts: Vec<(String, Value)>,
+    /// Why the cluster's nodes are not known, where it is not for want of a fact.
+    pub(crate) unknown: Option<String>,
     pub(crate) replies: Vec<(String, u16, Value)>,
     pub(crate) round: u32,
     /// Racks of the first pods.
@@ -58,6 +60,7 @@ impl Default for World {
             rivals: Vec::new(),
             databases: Vec::new(),
             facts: Vec::new(),
+            unknown: None,
             replies: Vec::new(),
             round: 0,
             racks: Vec::new(),
@@ -244,6 +247,9 @@ impl World {
             for object in objects {
                 given = given.object(set, object);
             }
+        }
+        for name in self.unknown.iter().flat_map(|_| ["nodes", "nodes-status"]) {
+            given = given.unknown(name, self.unknown.as_deref().unwrap_or_default());
         }
         for (name, fact) in &self.facts {
             given = given.fact(name, fact);
