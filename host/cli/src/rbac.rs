@@ -21,7 +21,8 @@ pub(crate) fn role() -> anyhow::Result<String> {
     };
     let manifests = manifests()?;
     for step in manifests.iter().flat_map(|manifest| &manifest.steps) {
-        for observe in &step.observes {
+        // What is optional an admin allows for itself.
+        for observe in step.observes.iter().filter(|it| !it.optional) {
             let (group, resource) = named(&observe.type_ref());
             allow(&group, &resource, &READ);
         }

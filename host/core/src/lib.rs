@@ -26,4 +26,5 @@ pub mod secrets;
 pub mod select;
 pub mod slot;
 pub mod strict;
+pub mod take;
 pub mod world;

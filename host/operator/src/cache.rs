@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
+use futures::stream::BoxStream;
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::core::GroupVersionKind;
 use kube::discovery::{self, Scope as KubeScope};
@@ -15,8 +16,10 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event};
 use kube::{Client, ResourceExt};
 use parking_lot::RwLock;
+use serde_json::Value;
 use stepwright_core::admit::{OWNER_ANNOTATION, Owner, Scope};
 use stepwright_core::object::{ObjectRef, TypeRef};
+use stepwright_core::observation::failure;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -54,6 +57,8 @@ struct KindCache {
     absent: bool,
     /// Watches (one for each namespace) that have delivered their first list.
     synced: usize,
+    /// Namespaces (empty: all) in which the API server refused to list, with its answer.
+    unreadable: BTreeMap<String, Value>,
     objects: BTreeMap<(String, String), Arc<DynamicObject>>,
     /// Objects that went lately, and at which resource version. The answer to a write of ours may come after the watch said
     /// that the object is gone; without this it would stay as a ghost.
@@ -175,6 +180,23 @@ impl Caches {
             .collect()
     }
 
+    /// The kinds of these of which it is not known yet whether they can be read.
+    pub fn unanswered(&self, kinds: &[TypeRef]) -> Vec<TypeRef> {
+        let mut missing = self.missing(kinds);
+        missing.retain(|kind| self.unreadable(kind).is_none());
+        missing
+    }
+
+    /// Why a kind cannot be read, as a Kubernetes `Status`; `None` if it can, or if that is not known yet.
+    pub fn unreadable(&self, kind: &TypeRef) -> Option<Value> {
+        let state = self.state.read();
+        let cache = state.kinds.get(kind)?;
+        if cache.absent {
+            return Some(failure(404, "NotFound", &format!("the API server does not serve the kind {kind}")));
+        }
+        cache.unreadable.values().next().cloned()
+    }
+
     /// Waits until all of these kinds are filled.
     pub async fn synced(&self, kinds: &[TypeRef]) {
         let mut progress = self.progress.subscribe();
@@ -261,9 +283,24 @@ impl Caches {
     }
 
     async fn watch(&self, kind: &TypeRef, api: Api<DynamicObject>, namespace: Option<&String>) {
-        let mut events = watcher::watcher(api, watcher::Config::default()).default_backoff().boxed();
-        let mut listed: Option<BTreeSet<(String, String)>> = None;
         let mut first = true;
+        loop {
+            let events = watcher::watcher(api.clone(), watcher::Config::default()).default_backoff().boxed();
+            self.follow(kind, events, namespace, &mut first).await;
+            // To watch is no longer allowed; whether to list is, the next one finds out.
+            tokio::time::sleep(ABSENT_RETRY).await;
+        }
+    }
+
+    /// Follows a watch until it may not be taken up again.
+    async fn follow(
+        &self,
+        kind: &TypeRef,
+        mut events: BoxStream<'_, watcher::Result<Event<DynamicObject>>>,
+        namespace: Option<&String>,
+        first: &mut bool,
+    ) {
+        let mut listed: Option<BTreeSet<(String, String)>> = None;
         while let Some(event) = events.next().await {
             match event {
                 Ok(Event::Init) => listed = Some(BTreeSet::new()),
@@ -277,11 +314,11 @@ impl Caches {
                     if let Some(listed) = listed.take() {
                         self.keep_only(kind, namespace, &listed);
                     }
-                    if first {
-                        first = false;
-                        if let Some(cache) = self.state.write().kinds.get_mut(kind) {
-                            cache.synced += 1;
-                        }
+                    if let Some(cache) = self.state.write().kinds.get_mut(kind) {
+                        cache.unreadable.remove(namespace.map(String::as_str).unwrap_or_default());
+                        cache.synced += usize::from(*first);
+                    }
+                    if std::mem::take(first) {
                         self.progress.send_modify(|count| *count += 1);
                         debug!(%kind, "cache filled");
                     }
@@ -289,10 +326,32 @@ impl Caches {
                 Ok(Event::Apply(object)) => self.came(kind, object),
                 Ok(Event::Delete(object)) => self.went(kind, object),
                 Err(error) => {
-                    warn!(%kind, error = &error as &dyn std::error::Error, "watch interrupted; it is started again");
+                    let error = &error;
+                    if self.refused(kind, namespace, error) {
+                        debug!(%kind, error = error as &dyn std::error::Error, "still not allowed to list");
+                    } else {
+                        warn!(%kind, error = error as &dyn std::error::Error, "watch interrupted; it is started again");
+                    }
+                    if matches!(error, watcher::Error::WatchStartFailed(error) if is_forbidden(error)) {
+                        return;
+                    }
                 }
             }
         }
+    }
+
+    /// Takes note of a list that the API server refuses; says whether that was known.
+    fn refused(&self, kind: &TypeRef, namespace: Option<&String>, error: &watcher::Error) -> bool {
+        let watcher::Error::InitialListFailed(kube::Error::Api(status)) = error else { return false };
+        if status.code != 403 {
+            return false;
+        }
+        let why = failure(status.code, &status.reason, &status.message);
+        let known = self.state.write().kinds.get_mut(kind).is_some_and(|cache| {
+            cache.unreadable.insert(namespace.cloned().unwrap_or_default(), why.clone()) == Some(why)
+        });
+        self.progress.send_modify(|count| *count += 1);
+        known
     }
 
     fn came(&self, kind: &TypeRef, mut object: DynamicObject) {
@@ -353,6 +412,10 @@ impl Reader for Caches {
             .map(|(_, object)| object.clone())
             .collect()
     }
+}
+
+fn is_forbidden(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 403)
 }
 
 fn key(object: &DynamicObject) -> (String, String) {

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use kube::ResourceExt;
 use kube::api::DynamicObject;
+use serde_json::Value;
+use stepwright_core::admit::Scope;
 use stepwright_core::manifest::{Observe, PolicyManifest, StepManifest};
 use stepwright_core::mask::mask;
 use stepwright_core::object::{Object, ObjectRef, TypeRef};
-use stepwright_core::observation::{Fact, ObjectSet, Observation, Reply};
-use stepwright_core::select::Selection;
+use stepwright_core::observation::{Fact, ObjectSet, Observation, Reply, failure};
+use stepwright_core::select::{Selection, says};
 
 use crate::apply::{Primary, whole};
 use crate::controller::Context;
@@ -23,18 +25,26 @@ pub(crate) struct Reads<'a> {
     primary: &'a [String],
     observes: &'a [Observe],
     facts: &'a [String],
+    facts_when: Option<&'a BTreeMap<String, String>>,
 }
 
 impl<'a> From<&'a StepManifest> for Reads<'a> {
     fn from(step: &'a StepManifest) -> Self {
-        Self { step: &step.name, primary: &step.primary, observes: &step.observes, facts: &step.facts }
+        let StepManifest { name, primary, observes, facts, facts_when, .. } = step;
+        Self { step: name, primary, observes, facts, facts_when: Some(facts_when) }
     }
 }
 
 impl<'a> Reads<'a> {
     /// Of a policy that reviews a plan of this step.
     pub(crate) fn of_policy(policy: &'a PolicyManifest, step: &'a str) -> Self {
-        Self { step, primary: &policy.primary, observes: &policy.observes, facts: &policy.facts }
+        Self { step, primary: &policy.primary, observes: &policy.observes, facts: &policy.facts, facts_when: None }
+    }
+
+    /// Names of the facts that are read for a primary.
+    fn facts_for(&self, primary: &Value) -> Vec<String> {
+        let further = self.facts_when.into_iter().flatten().filter(|(_, path)| says(primary, path));
+        self.facts.iter().chain(further.map(|(name, _)| name)).cloned().collect()
     }
 }
 
@@ -55,22 +65,14 @@ pub(crate) async fn observe(
     system: Option<&SystemId>,
     round: Round<'_>,
 ) -> Observation {
-    let objects = reads
-        .observes
-        .iter()
-        .map(|observe| {
-            let kind = observe.type_ref();
-            let found = select(context, primary, &kind, &Selection::resolve(&observe.select, &primary.value));
-            let objects = found.iter().map(|object| masked(context, &kind, object, &observe.fields)).collect();
-            ObjectSet { name: observe.name.clone(), objects }
-        })
-        .collect();
+    let objects = reads.observes.iter().map(|observe| set(context, primary, observe)).collect();
+    let wanted = reads.facts_for(&primary.value);
     let facts = match system {
-        _ if reads.facts.is_empty() => Vec::new(),
-        Some(system) => context.system.facts(system, reads.facts).await,
+        _ if wanted.is_empty() => Vec::new(),
+        Some(system) => context.system.facts(system, &wanted).await,
         None => {
             let unknown = "the managed system of this object is not known".to_owned();
-            reads.facts.iter().map(|name| Fact { name: name.clone(), value: Err(unknown.clone()) }).collect()
+            wanted.into_iter().map(|name| Fact { name, value: Err(unknown.clone()) }).collect()
         }
     };
     Observation {
@@ -87,25 +89,45 @@ pub(crate) async fn observe(
     }
 }
 
+fn set(context: &Context, primary: &Primary, observe: &Observe) -> ObjectSet {
+    let (kind, name) = (observe.type_ref(), observe.name.clone());
+    if !observe.concerns(&primary.value) {
+        return ObjectSet { name, objects: Vec::new() };
+    }
+    if observe.optional {
+        // Absence must not look like emptiness.
+        if let Some(why) = context.caches.unreadable(&kind) {
+            return ObjectSet::unreadable(name, &why);
+        }
+        if !context.caches.missing(std::slice::from_ref(&kind)).is_empty() {
+            return ObjectSet::unreadable(name, &failure(503, "NotRead", &format!("{kind} was not read yet")));
+        }
+    }
+    let found = select(context, primary, &kind, &Selection::resolve(&observe.select, &primary.value));
+    let objects = found.iter().map(|object| masked(context, &kind, object, &observe.fields)).collect();
+    ObjectSet { name, objects }
+}
+
 fn select(context: &Context, primary: &Primary, kind: &TypeRef, selection: &Selection) -> Vec<Arc<DynamicObject>> {
-    let namespace = primary.namespace();
+    let cluster_scoped = context.caches.served(kind).is_some_and(|it| it.scope == Scope::Cluster);
+    let home = if cluster_scoped { "" } else { primary.namespace() };
     match selection {
         Selection::Owned => context
             .caches
-            .owned(&primary.id.kind, namespace, &primary.id.name)
+            .owned(&primary.id.kind, primary.namespace(), &primary.id.name)
             .into_keys()
             .filter(|id| TypeRef::from(id) == *kind)
             .filter_map(|id| context.caches.get(kind, id.namespace.as_deref().unwrap_or_default(), &id.name))
             .collect(),
         Selection::Names(names) => {
             let unique: std::collections::BTreeSet<&String> = names.iter().collect();
-            unique.into_iter().filter_map(|name| context.caches.get(kind, namespace, name)).collect()
+            unique.into_iter().filter_map(|name| context.caches.get(kind, home, name)).collect()
         }
         Selection::Labels(_) => {
             let none = BTreeMap::new();
             context
                 .caches
-                .list(kind, namespace)
+                .list(kind, home)
                 .into_iter()
                 .filter(|object| {
                     let labels = object.metadata.labels.as_ref().unwrap_or(&none);

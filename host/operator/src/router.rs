@@ -7,7 +7,7 @@ use futures::channel::mpsc::UnboundedSender;
 use kube::ResourceExt;
 use kube::api::{ApiResource, DynamicObject};
 use kube::runtime::reflector::ObjectRef as RuntimeRef;
-use stepwright_core::manifest::Select;
+use stepwright_core::manifest::{Observe, Select};
 use stepwright_core::object::TypeRef;
 use stepwright_core::pipeline::Pipeline;
 use stepwright_core::select::Selection;
@@ -68,7 +68,7 @@ impl Router {
         })
     }
 
-    /// Primaries in the object's namespace for which some step's manifest selects it.
+    /// Primaries in the object's namespace, of a cluster-scoped one all, for which some step's manifest selects it.
     fn observers(
         &self,
         pipeline: &Pipeline,
@@ -78,22 +78,25 @@ impl Router {
         own: &dyn Fn(&TypeRef, &str, &str) -> bool,
     ) {
         let kind = pipeline.type_ref();
-        let primaries = self.caches.list(&kind, namespace);
+        let primaries = if namespace.is_empty() { self.caches.all(&kind) } else { self.caches.list(&kind, namespace) };
         if primaries.is_empty() {
             return;
         }
         let watched: Vec<_> = pipeline.steps.iter().flat_map(|step| self.slots.observing(step)).collect();
-        let observes = watched.iter().flat_map(|watched| &watched.observes);
-        let selects: Vec<&Select> =
-            observes.filter(|it| it.type_ref() == change.kind).map(|observe| &observe.select).collect();
+        let observes: Vec<&Observe> =
+            watched.iter().flat_map(|watched| &watched.observes).filter(|it| it.type_ref() == change.kind).collect();
         for primary in primaries {
-            if own(&kind, namespace, &primary.name_any()) {
+            let home = primary.namespace().unwrap_or_default();
+            if own(&kind, &home, &primary.name_any()) {
                 continue;
             }
             let value = whole(&primary);
             let labels = change.object.metadata.labels.as_ref();
-            if selects.iter().any(|select| Selection::resolve(select, &value).matches(name, labels)) {
-                self.enqueue(&kind, namespace, &primary.name_any());
+            let means = |observe: &&Observe| {
+                observe.concerns(&value) && Selection::resolve(&observe.select, &value).matches(name, labels)
+            };
+            if observes.iter().any(means) {
+                self.enqueue(&kind, &home, &primary.name_any());
             }
         }
     }
