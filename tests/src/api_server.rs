@@ -18,6 +18,7 @@ use stepwright_core::secrets::Fingerprinter;
 use stepwright_dev_cluster::{Cluster, ClusterOptions, Parts};
 use stepwright_operator::cache::Caches;
 use stepwright_operator::controller::Operator;
+use stepwright_operator::delegation::Delegation;
 use stepwright_operator::journal::Journal;
 use stepwright_operator::lease::{self, Leadership};
 use stepwright_operator::metrics::Metrics;
@@ -130,6 +131,8 @@ pub struct Setup {
     pub plugins: PluginSettings,
     /// One call in so many is made twice and compared; none if it is 0.
     pub purity_every: u64,
+    /// Which of the steps it runs.
+    pub delegation: Delegation,
 }
 
 impl Default for Setup {
@@ -140,6 +143,7 @@ impl Default for Setup {
             leadership: lease::alone(),
             plugins: PluginSettings::default(),
             purity_every: 0,
+            delegation: Delegation::default(),
         }
     }
 }
@@ -159,9 +163,10 @@ pub async fn operator_with(
     plugins: Vec<Arc<dyn Guest>>,
     setup: Setup,
 ) -> Running {
-    let Setup { loader, leadership, plugins: settings, purity_every } = setup;
+    let Setup { loader, leadership, plugins: settings, purity_every, delegation } = setup;
     let stop = CancellationToken::new();
-    let slots = Arc::new(Slots::new(steps.iter().map(|step| (*step).to_owned()).collect()));
+    let pipelines = delegation.part.pipelines(vec![pipeline(steps)]);
+    let slots = Arc::new(Slots::new(pipelines.iter().flat_map(|it| it.steps.clone()).collect()));
     for plugin in &plugins {
         slots.put(Source::Embedded, plugin, "{}").expect("the plugin is taken up");
     }
@@ -172,7 +177,7 @@ pub async fn operator_with(
     let journal = Arc::new(Journal::default());
     let operator = Operator {
         client: client.clone(),
-        pipelines: vec![pipeline(steps)],
+        pipelines,
         caches,
         changes,
         slots: slots.clone(),
@@ -186,6 +191,7 @@ pub async fn operator_with(
         loader,
         plugins: settings,
         purity_every,
+        delegation,
         ready: Arc::new(AtomicBool::new(false)),
     };
     let task = tokio::spawn(operator.run(stop.clone()));

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde::Serialize;
-use stepwright_dev_cluster::{programs_folder, repository};
+use stepwright_dev_cluster::{ClusterOptions, programs_folder, repository};
 use tokio::runtime::Runtime;
 
 use crate::world::World;
@@ -32,6 +32,8 @@ impl Row {
     /// A row by its number and the name of its test.
     #[must_use]
     pub fn new(number: u16, name: &'static str, shows: Shows) -> Self {
+        // The module in which it is says nothing.
+        let name = name.rsplit("::").next().unwrap_or(name).trim_start();
         Self { number, name, instead: None, shows }
     }
 
@@ -80,6 +82,8 @@ struct Shown {
 
 struct Group {
     runtime: Runtime,
+    /// Worker nodes of its cluster.
+    nodes: usize,
     /// `None` if it could not be started.
     world: OnceLock<Option<World>>,
     killed: OnceLock<()>,
@@ -92,7 +96,8 @@ impl Group {
     fn world(&self) -> Result<&World, Failed> {
         let start = || {
             let start = async {
-                let world = World::start().await?;
+                let options = ClusterOptions { nodes: self.nodes, ..ClusterOptions::default() };
+                let world = World::start_with(options).await?;
                 (self.prepare)(&world).await;
                 anyhow::Ok(world)
             };
@@ -144,10 +149,25 @@ impl Group {
 /// Runs a group of rows as a test program (`harness = false`): `prepare` once, each row on the fresh cluster, then each
 /// again after the operator was killed. Ends the process.
 pub fn main(group: &'static str, prepare: Shows, rows: Vec<Row>) -> ! {
+    main_on(ClusterOptions::default().nodes, group, prepare, rows)
+}
+
+/// The same on a cluster with so many worker nodes.
+pub fn main_on(nodes: usize, group: &'static str, prepare: Shows, rows: Vec<Row>) -> ! {
+    run(nodes, group, prepare, rows, true)
+}
+
+/// The same for functions that are no rows: each runs once, by its name and in this order, and nothing is written down.
+pub fn once_on(nodes: usize, prepare: Shows, functions: &[(&'static str, Shows)]) -> ! {
+    let rows = functions.iter().map(|(name, shows)| Row::new(0, name, *shows)).collect();
+    run(nodes, "", prepare, rows, false)
+}
+
+fn run(nodes: usize, group: &'static str, prepare: Shows, rows: Vec<Row>, of_checklist: bool) -> ! {
     let mut arguments = Arguments::from_args();
     // They share a cluster.
     arguments.test_threads = Some(1);
-    let whole = arguments.filter.is_none() && arguments.skip.is_empty() && !arguments.list;
+    let whole = of_checklist && arguments.filter.is_none() && arguments.skip.is_empty() && !arguments.list;
     let empty = |row: &Row| Shown {
         row: row.number,
         test: format!("{group}::{}", row.name),
@@ -156,6 +176,7 @@ pub fn main(group: &'static str, prepare: Shows, rows: Vec<Row>) -> ! {
     };
     let shared = Arc::new(Group {
         runtime: tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime"),
+        nodes,
         world: OnceLock::new(),
         killed: OnceLock::new(),
         prepare,
@@ -164,10 +185,11 @@ pub fn main(group: &'static str, prepare: Shows, rows: Vec<Row>) -> ! {
     let rows: Vec<Arc<Row>> = rows.into_iter().map(Arc::new).collect();
     let trial = |phase: Phase, row: &Arc<Row>| {
         let (row, shared) = (row.clone(), shared.clone());
-        Trial::test(format!("{}::{}", row.name, phase.word()), move || shared.run(&row, phase))
+        let name = if of_checklist { format!("{}::{}", row.name, phase.word()) } else { row.name.to_owned() };
+        Trial::test(name, move || shared.run(&row, phase))
     };
     let fresh = rows.iter().map(|row| trial(Phase::Fresh, row));
-    let after = rows.iter().map(|row| trial(Phase::AfterKill, row));
+    let after = rows.iter().filter(|_| of_checklist).map(|row| trial(Phase::AfterKill, row));
     let trials = fresh.chain(after).collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     let group_of = shared;

@@ -5,11 +5,14 @@
 
 pub mod api_server;
 pub mod checklist;
+pub mod children;
 pub mod components;
+pub mod databases;
 pub mod native;
 pub mod plugins;
 pub mod wait;
 pub mod world;
+pub mod writer;
 
 /// Memory of this process that is in RAM, in KiB.
 pub fn resident_kib() -> u64 {

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use parking_lot::Mutex;
 use serde_json::Value;
 use stepwright_dev_cluster::{Cluster, ClusterOptions, loopback, repository};
 
@@ -33,7 +34,12 @@ pub struct World {
 impl World {
     /// A fresh cluster, with CRDs and operator installed by `kubectl apply`, and the operator ready.
     pub async fn start() -> anyhow::Result<Self> {
-        let cluster = Cluster::start(ClusterOptions::default()).await?;
+        Self::start_with(ClusterOptions::default()).await
+    }
+
+    /// The same, of other size or with other images.
+    pub async fn start_with(options: ClusterOptions) -> anyhow::Result<Self> {
+        let cluster = Cluster::start(options).await?;
         let world = Self { cluster };
         world.kubectl(&["create", "namespace", NAMESPACE])?;
         world.kubectl(&["config", "set-context", "--current", &format!("--namespace={NAMESPACE}")])?;
@@ -113,7 +119,8 @@ impl World {
         }
     }
 
-    fn command(&self, arguments: &[&str]) -> anyhow::Result<Command> {
+    /// kubectl with these arguments, to be started by whoever asks.
+    pub fn command(&self, arguments: &[&str]) -> anyhow::Result<Command> {
         let mut command = self.cluster.kubectl()?.into_std();
         command.args(arguments);
         Ok(command)
@@ -129,6 +136,64 @@ impl World {
         let text = self.kubectl(&["get", kind, "-l", selector, "-o", "json"])?;
         let list: Value = serde_json::from_str(&text)?;
         Ok(list["items"].as_array().cloned().unwrap_or_default())
+    }
+
+    /// Merges into an object, as `kubectl patch --type merge`. Returns what kubectl printed.
+    pub fn patch(&self, kind: &str, name: &str, patch: &Value) -> anyhow::Result<String> {
+        self.kubectl(&["patch", kind, name, "--type", "merge", "-p", &patch.to_string()])
+    }
+
+    /// Objects of a kind by label selector: name to uid.
+    pub fn uids(&self, kind: &str, selector: &str) -> anyhow::Result<BTreeMap<String, String>> {
+        let text = |object: &Value, field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
+        let all = self.list(kind, selector)?;
+        Ok(all.iter().map(|object| (text(object, "name"), text(object, "uid"))).collect())
+    }
+
+    /// Events about an object as it is now, not about an earlier one of its name: reason and message, oldest first.
+    pub fn events(&self, kind: &str, name: &str) -> anyhow::Result<Vec<(String, String)>> {
+        let uid = self.kubectl(&["get", kind, name, "-o", "jsonpath={.metadata.uid}"])?;
+        let about = format!("--field-selector=involvedObject.uid={uid}");
+        let list: Value = serde_json::from_str(&self.kubectl(&["get", "events", &about, "-o", "json"])?)?;
+        let mut events = list["items"].as_array().cloned().unwrap_or_default();
+        events.sort_by_key(|event| event["eventTime"].as_str().unwrap_or_default().to_owned());
+        let text = |event: &Value, field: &str| event[field].as_str().unwrap_or_default().to_owned();
+        Ok(events.iter().map(|event| (text(event, "reason"), text(event, "message"))).collect())
+    }
+
+    /// A condition of an object's status: status, reason, message.
+    pub fn condition(&self, kind: &str, name: &str, type_: &str) -> anyhow::Result<[String; 3]> {
+        let object = self.get(kind, name)?;
+        let all = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let condition = all.iter().find(|condition| condition["type"] == type_);
+        let condition = condition.with_context(|| format!("{kind}/{name} has no condition {type_}"))?;
+        Ok(["status", "reason", "message"].map(|field| condition[field].as_str().unwrap_or_default().to_owned()))
+    }
+
+    /// Runs `rladmin` in a pod, as `kubectl exec POD -- bash -lc 'rladmin …'`.
+    pub fn rladmin(&self, pod: &str, words: &str) -> anyhow::Result<String> {
+        self.kubectl(&["exec", pod, "--", "bash", "-lc", &format!("rladmin {words}")])
+    }
+
+    /// A command of kubectl that goes on, as `get --watch`. Its lines are collected until the value ends.
+    pub fn watch(&self, arguments: &[&str]) -> anyhow::Result<Watch> {
+        let mut child = self
+            .command(arguments)?
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("failed to start kubectl")?;
+        let stdout = child.stdout.take().context("no output")?;
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let seen = lines.clone();
+        // Ends with the pipe, and so the process.
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                seen.lock().push(line);
+            }
+        });
+        Ok(Watch { child, lines })
     }
 
     /// Applies the sample cluster and waits until it is `Running`.
@@ -319,10 +384,50 @@ impl Drop for Forward {
     }
 }
 
+/// What a command of kubectl that goes on has printed so far. Ends with the value.
+pub struct Watch {
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+impl Watch {
+    pub fn lines(&self) -> Vec<String> {
+        self.lines.lock().clone()
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs curl, which accepts any certificate, and returns the status and the body. `login` is `user:password`.
+pub fn curl(url: &str, login: Option<&str>) -> anyhow::Result<(u16, String)> {
+    let mut command = Command::new("curl");
+    command.args(["-sSk", "--max-time", "20", "-w", "\n%{http_code}"]);
+    if let Some(login) = login {
+        command.args(["-u", login]);
+    }
+    let output = command.arg(url).output().context("failed to run curl; is it installed?")?;
+    if !output.status.success() {
+        bail!("curl {url}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let (body, status) = text.rsplit_once('\n').context("curl printed nothing")?;
+    Ok((status.parse()?, body.to_owned()))
+}
+
 /// Runs `redis-cli` against a port on 127.0.0.1 and returns what it printed, errors too.
 pub fn redis(port: u16, password: &str, arguments: &[&str]) -> anyhow::Result<String> {
+    redis_at(Ipv4Addr::LOCALHOST, port, password, arguments)
+}
+
+/// The same against any address.
+pub fn redis_at(address: Ipv4Addr, port: u16, password: &str, arguments: &[&str]) -> anyhow::Result<String> {
     let mut command = Command::new("redis-cli");
-    command.args(["-h", "127.0.0.1", "-p", &port.to_string(), "--no-auth-warning"]);
+    command.args(["-h", &address.to_string(), "-p", &port.to_string(), "--no-auth-warning"]);
     if !password.is_empty() {
         command.env("REDISCLI_AUTH", password);
     }
@@ -340,6 +445,19 @@ pub fn http(
     login: Option<(&str, &str)>,
     body: Option<&Value>,
 ) -> anyhow::Result<(u16, String)> {
+    http_with(address, port, method, path, login, &[], body)
+}
+
+/// The same with more headers.
+pub fn http_with(
+    address: Ipv4Addr,
+    port: u16,
+    method: &str,
+    path: &str,
+    login: Option<(&str, &str)>,
+    headers: &[(&str, &str)],
+    body: Option<&Value>,
+) -> anyhow::Result<(u16, String)> {
     use base64::Engine as _;
     let mut stream = TcpStream::connect((address, port))?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
@@ -348,6 +466,9 @@ pub fn http(
     if let Some((user, password)) = login {
         let token = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
         head.push_str(&format!("Authorization: Basic {token}\r\n"));
+    }
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
     }
     if !body.is_empty() {
         head.push_str(&format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()));

@@ -162,7 +162,7 @@ async fn a_swap_is_rehearsed_measured_told_and_written_down_and_taking_it_away_u
     written(&running, "a-step", "embedded").await;
     until("the history", SOON, || async {
         let map = running.api::<ConfigMap>().get(history::NAME).await.map_err(|error| error.to_string())?;
-        let all = history::read(&map);
+        let all = history::read(&map, history::KEY);
         let whats: Vec<&str> = all.iter().map(|it| it.what.as_str()).collect();
         if whats == ["activated", "activated", "removed"] { Ok(()) } else { Err(format!("{all:?}")) }
     })

@@ -29,7 +29,7 @@ pub(crate) fn programs(paths: &Paths) -> anyhow::Result<()> {
 pub(crate) fn control_plane(paths: &Paths) -> anyhow::Result<()> {
     let program = paths.program("stepwright-dev-cluster");
     if !program.exists() {
-        run(cargo(paths, "build").args(["--bin", "stepwright-dev-cluster"]).args(["-p", "stepwright-dev-cluster"]))?;
+        run(cargo(paths, "build").args(["--workspace", "--bin", "stepwright-dev-cluster"]))?;
     }
     run(Command::new(program).arg("build-control-plane").env("CARGO_TARGET_DIR", &paths.target))
 }

@@ -281,7 +281,7 @@ pub(crate) fn down(paths: &Paths, name: &str) -> anyhow::Result<()> {
     let program = paths.program("stepwright-dev-cluster");
     if !program.exists() {
         // Built by the same `up` that made the folder, and swept away since.
-        run_command(build::cargo(paths, "build").args(["--quiet", "-p", "stepwright-dev-cluster"]))?;
+        run_command(build::cargo(paths, "build").args(["--quiet", "--workspace", "--bin", "stepwright-dev-cluster"]))?;
     }
     // Not ended by an interrupt: it is what an interrupt does.
     capture(Command::new(program).arg("down").arg("--folder").arg(&folder)).map(drop)?;

@@ -332,6 +332,7 @@ fn run(
         loader: Arc::new(|_: &[u8]| unreachable!("no plugin comes from a ConfigMap here")),
         plugins: stepwright_operator::plugins::PluginSettings::default(),
         purity_every: 0,
+        delegation: Default::default(),
         ready: Arc::new(AtomicBool::new(false)),
     };
     Ok(tokio::spawn(operator.run(stop)))

@@ -41,7 +41,9 @@ pub const RULES: &[Rule] = &[
     .about(".persistentSpec"),
     Rule::new(
         "spec",
-        "oldSelf.?persistentSpec.?storageClassName.orValue('') in ['', self.?persistentSpec.?storageClassName.orValue('')]",
+        // To take a name away must stay possible, or one that was given too late could not be got rid of.
+        "self.?persistentSpec.?storageClassName.orValue('') == '' || \
+         oldSelf.?persistentSpec.?storageClassName.orValue('') in ['', self.?persistentSpec.?storageClassName.orValue('')]",
         "spec.persistentSpec.storageClassName cannot be changed once set, as volumes stay in their class; set it back, or make a new cluster",
     )
     .about(".persistentSpec"),

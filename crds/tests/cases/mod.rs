@@ -341,13 +341,8 @@ pub(crate) const TRANSITIONS: &[Case] = &[
         "spec.persistentSpec.storageClassName cannot be changed once set",
     )
     .after("{persistentSpec: {storageClassName: a}}"),
-    no(
-        Rec,
-        "class removed",
-        "{persistentSpec: null}",
-        "spec.persistentSpec.storageClassName cannot be changed once set",
-    )
-    .after("{persistentSpec: {storageClassName: a}}"),
+    // Whoever named a class too late gets rid of it again; whether it may go, the operator judges by the volumes.
+    yes(Rec, "class removed", "{persistentSpec: null}").after("{persistentSpec: {storageClassName: a}}"),
     yes(Rec, "class named later", "{persistentSpec: {storageClassName: a}}").after("{persistentSpec: {enabled: true}}"),
     no(Rec, "smaller volumes", "{persistentSpec: {volumeSize: 1000Mi}}", "volumeSize must not shrink")
         .after("{persistentSpec: {volumeSize: 1Gi}}"),

@@ -16,8 +16,10 @@ use crate::{
     faults::Kind,
     node::Node,
     peers::{self, NodeReport},
+    resharding,
     state::{
-        BdbStatus, ClusterState, Command, NodeRecord, NodeStatus, ShardRole, bdbs::BdbCommand, nodes::NodeCommand,
+        BdbStatus, ClusterState, Command, NodeRecord, NodeStatus, ShardRole, bdbs::BdbCommand,
+        migration::MigrationCommand, nodes::NodeCommand,
     },
 };
 
@@ -44,6 +46,12 @@ pub struct View<'a> {
 pub trait Fate {
     /// What becomes of a state machine about to end: `None` = nothing, it is stuck; an error = it fails.
     fn of(&self, creating: bool) -> Option<Result<(), String>>;
+
+    /// Whether tasks, such as the removal of a node, stand still.
+    fn stuck(&self) -> bool;
+
+    /// Whether the shards of a node that is to go fit nowhere else.
+    fn no_room(&self) -> bool;
 }
 
 /// The commands that are due.
@@ -54,7 +62,10 @@ pub fn decide(state: &ClusterState, view: &View<'_>, fate: &impl Fate) -> Vec<Co
         watch_shards(state, view, bdb, &mut commands);
         watch_bdb(state, view, fate, bdb, &mut commands);
     }
-    watch_departures(state, view, &mut commands);
+    watch_migrations(state, view, fate, &mut commands);
+    if !fate.stuck() {
+        watch_departures(state, view, fate, &mut commands);
+    }
     commands
 }
 
@@ -107,7 +118,7 @@ fn watch_nodes(state: &ClusterState, view: &View<'_>, commands: &mut Vec<Command
     }
 }
 
-fn fresh<'a>(view: &View<'a>, node: u32) -> Option<&'a NodeReport> {
+pub(crate) fn fresh<'a>(view: &View<'a>, node: u32) -> Option<&'a NodeReport> {
     view.reports.get(&node).filter(|(ago, _)| *ago < view.down_after).map(|(_, report)| report)
 }
 
@@ -163,6 +174,10 @@ fn watch_bdb(
         }
         return;
     }
+    if let Some(reshard) = &bdb.reshard {
+        commands.extend(resharding::step(state, view, fate, bdb, reshard).map(Command::Bdb));
+        return;
+    }
     let creating = bdb.status == BdbStatus::Pending;
     let shards_ready = bdb.shards.iter().all(|shard| {
         // A replica on a dead node is not waited for; a master is, since without it nothing works.
@@ -191,10 +206,15 @@ fn watch_bdb(
     }
 }
 
-fn watch_departures(state: &ClusterState, view: &View<'_>, commands: &mut Vec<Command>) {
+fn watch_departures(state: &ClusterState, view: &View<'_>, fate: &impl Fate, commands: &mut Vec<Command>) {
     for node in state.nodes.values().filter(|node| node.action.is_some()) {
         let uid = node.uid;
         let leaves = node.maintenance.is_none();
+        if leaves && fate.no_room() {
+            let error = "insufficient_resources".to_owned();
+            commands.push(Command::Node(NodeCommand::Abandon { uid, error, cancelled: false }));
+            continue;
+        }
         let here = || state.bdbs.values().flat_map(|bdb| &bdb.shards).filter(|shard| shard.node == uid);
         // Maintenance leaves replicas where they are (REST reference, 5.3).
         let occupied =
@@ -209,6 +229,40 @@ fn watch_departures(state: &ClusterState, view: &View<'_>, commands: &mut Vec<Co
     }
 }
 
+/// A shard that moves takes its next step when its copy has caught up, or has taken over.
+fn watch_migrations(state: &ClusterState, view: &View<'_>, fate: &impl Fate, commands: &mut Vec<Command>) {
+    for migration in &state.migrations {
+        let bdb = state.bdbs.get(&migration.bdb).filter(|bdb| bdb.runs());
+        let find = |uid: u32| bdb.and_then(|bdb| bdb.shards.iter().find(|shard| shard.uid == uid));
+        let shard = migration.shard;
+        let (Some(bdb), Some(old), Some(copy)) = (bdb, find(shard), find(migration.copy)) else {
+            let error = "the shard or its copy is gone".to_owned();
+            commands.push(Command::Migration(MigrationCommand::GiveUp { shard, error }));
+            continue;
+        };
+        if !state.nodes.get(&copy.node).is_some_and(NodeRecord::is_up) {
+            let error = format!("node {} is down", copy.node);
+            commands.push(Command::Migration(MigrationCommand::GiveUp { shard, error }));
+            continue;
+        }
+        let serves = |one: &crate::state::Shard| {
+            fresh(view, one.node).and_then(|report| report.shards.get(&one.uid)).is_some_and(|report| {
+                report.running && report.role == Some(ShardRole::Master) && report.version == bdb.version
+            })
+        };
+        // The shard goes only once its successor serves, so that what the proxy still sends finds somebody.
+        let due = match old.role {
+            ShardRole::Master => copy.synced,
+            ShardRole::Slave => {
+                bdb.master(old.group).is_some_and(serves) && (copy.synced || copy.role == ShardRole::Master)
+            }
+        };
+        if due && !fate.stuck() {
+            commands.push(Command::Migration(MigrationCommand::Step { shard }));
+        }
+    }
+}
+
 struct Faulty<'a>(&'a Node);
 
 impl Fate for Faulty<'_> {
@@ -219,6 +273,14 @@ impl Fate for Faulty<'_> {
         }
         let kind = if creating { Kind::FailCreation } else { Kind::FailUpdate };
         Some(if faults.strikes(&kind) { Err("failed on demand".to_owned()) } else { Ok(()) })
+    }
+
+    fn stuck(&self) -> bool {
+        self.0.faults.stands(&Kind::StuckActions)
+    }
+
+    fn no_room(&self) -> bool {
+        self.0.faults.stands(&Kind::NoRoom)
     }
 }
 
@@ -313,6 +375,14 @@ mod tests {
         fn of(&self, _: bool) -> Option<Result<(), String>> {
             Some(Ok(()))
         }
+
+        fn stuck(&self) -> bool {
+            false
+        }
+
+        fn no_room(&self) -> bool {
+            false
+        }
     }
 
     const CTX: Context = Context { now: 1_000_000, scale: 0.0, seed: 1 };
@@ -366,11 +436,7 @@ mod tests {
                 version: 1,
                 role: Some(shard.role),
                 link_up: shard.role == ShardRole::Slave,
-                error: None,
-                used_memory: 0,
-                keys: 0,
-                clients: 0,
-                ops: 0,
+                ..ShardReport::default()
             };
             NodeReport {
                 addr: node.addr.clone(),

@@ -55,6 +55,7 @@ async fn answer(node: &Arc<Node>, call: Call) -> Reply {
         ("DELETE", ["_sim", "faults"]) => {
             node.faults.clear();
             isolate(node);
+            node.show_certificates();
             tell_others(node, &call).await;
             Reply::json(json!([]))
         }
@@ -62,6 +63,7 @@ async fn answer(node: &Arc<Node>, call: Call) -> Reply {
             Ok(fault) => {
                 node.faults.add(fault);
                 isolate(node);
+                node.show_certificates();
                 tell_others(node, &call).await;
                 Reply::json(json!(node.faults.list()))
             }

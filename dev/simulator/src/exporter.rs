@@ -7,6 +7,7 @@ use tokio::task::JoinSet;
 use crate::{
     api::{Call, Reply},
     clock,
+    faults::Kind,
     node::{Node, NodeError, Snapshot},
     rest_client::{self, Target},
     serve,
@@ -121,6 +122,7 @@ pub fn second(node: &Node, snapshot: &Snapshot) -> String {
                 ("redis_server_used_memory", report.used_memory),
                 ("redis_server_maxmemory", bdb.shard_memory()),
                 ("redis_server_db_keys", report.keys),
+                ("redis_server_keys_trimmed", report.trimmed),
             ] {
                 let _ = writeln!(out, "{name}{labels} {value}");
             }
@@ -134,6 +136,7 @@ pub fn second(node: &Node, snapshot: &Snapshot) -> String {
     }
     let up = state.nodes.values().filter(|one| one.is_up()).count();
     let days = i128::from(state.license.expires) - i128::from(clock::now());
+    let days = if node.faults.stands(&Kind::LicenseExpired) { 0 } else { days };
     for (name, value) in [
         ("has_quorum", 1),
         ("generation", i128::from(snapshot.generation)),

@@ -13,7 +13,7 @@ pub enum Kind {
     Isolate,
     /// F4: every login is refused, as if the password had been changed.
     RefuseLogins,
-    /// F5: state machines do not end.
+    /// F5: state machines do not end, and tasks stand still.
     StuckActions,
     /// F6: changes of databases fail after they were accepted.
     FailUpdate,
@@ -39,9 +39,11 @@ pub enum Kind {
         #[serde(default)]
         path: String,
     },
+    /// F13: what listens with TLS shows a certificate that has expired.
+    ExpiredCertificate,
     /// F15: data files are not found.
     MissingFiles,
-    /// F18: paths of newer versions are not there.
+    /// F18: paths and fields of newer versions are not there.
     OldVersion,
     /// F19: this node's clock is off, so that it cannot join.
     ClockSkew,

@@ -211,6 +211,13 @@ impl Node {
     pub fn show_certificates(&self) {
         let state = self.core.lock().durable.as_ref().map(|durable| Arc::clone(&durable.state));
         let Some(state) = state else { return };
+        if self.faults.stands(&Kind::ExpiredCertificate) {
+            let shown = tls::expired(&state.name).and_then(|certificate| self.identity.replace(&certificate));
+            if let Err(error) = shown {
+                warn!(%error, "failed to show a certificate that has expired");
+            }
+            return;
+        }
         for (name, identity) in [("api", &self.identity), ("proxy", &self.proxy_identity)] {
             if let Some(Err(error)) = state.certificates.get(name).map(|certificate| identity.replace(certificate)) {
                 warn!(name, %error, "failed to use a certificate");

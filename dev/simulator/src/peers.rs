@@ -143,7 +143,7 @@ pub struct DataFile {
 }
 
 /// One shard process, as its keeper sees it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ShardReport {
     /// Whether it answers.
     pub running: bool,
@@ -165,10 +165,22 @@ pub struct ShardReport {
     pub clients: u64,
     /// Operations per second.
     pub ops: u64,
+    /// Position in the stream of changes.
+    #[serde(default)]
+    pub offset: u64,
+    /// As a copy in the making: whether its files hold what it was given, where it has to have any.
+    #[serde(default)]
+    pub persisted: bool,
+    /// Whether keys that are foreign to it are still to be removed.
+    #[serde(default)]
+    pub trimming: bool,
+    /// Keys removed as foreign since it started.
+    #[serde(default)]
+    pub trimmed: u64,
 }
 
 /// One proxy listener.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct EndpointReport {
     /// Whether it listens.
     pub bound: bool,
@@ -176,6 +188,9 @@ pub struct EndpointReport {
     pub error: Option<String>,
     /// Clients connected.
     pub connections: u64,
+    /// The hold that is kept: no command is under way.
+    #[serde(default)]
+    pub held: Option<u64>,
 }
 
 /// Asks a peer. An error is text for the log; a peer that cannot be reached is an everyday thing.

@@ -187,6 +187,11 @@ impl Connection {
         self.stream.get_mut().write_all(bytes).await
     }
 
+    /// The connection itself, for what is no sequence of questions.
+    pub fn stream(&mut self) -> &mut BufReader<TcpStream> {
+        &mut self.stream
+    }
+
     /// Reads one reply.
     pub async fn reply(&mut self) -> io::Result<Vec<u8>> {
         read_reply(&mut self.stream).await

@@ -19,7 +19,8 @@ use crate::{
     peers::{DataFile, ShardReport},
     resp::{Connection, text_of},
     settings::dial,
-    state::{Bdb, ClusterState, Shard, ShardRole, password_hash},
+    state::{Bdb, ClusterState, Shard, ShardRole, password_hash, reshard::Stage},
+    trim::Trim,
 };
 
 /// The Redis user of the cluster itself.
@@ -69,6 +70,10 @@ pub struct ShardSpec {
     pub users: Vec<(String, Vec<String>)>,
     /// Flushes asked for so far.
     pub flushes: u32,
+    /// Whether it is a copy that will be a shard of its own.
+    pub copying: bool,
+    /// The slots outside of which its keys are foreign and must go.
+    pub trim: Option<(u16, u16)>,
     /// Whether this is its first launch, so that files in its folder are another's.
     pub fresh: bool,
 }
@@ -76,7 +81,7 @@ pub struct ShardSpec {
 impl ShardSpec {
     /// What the state says of a shard.
     pub fn of(state: &ClusterState, bdb: &Bdb, shard: &Shard) -> Self {
-        let master = bdb.master(shard.group).filter(|_| shard.role == ShardRole::Slave);
+        let master = bdb.source_of(shard);
         let rules = |enabled: bool, hashes: &[String], rule: &str| {
             let mut rules = vec!["reset".to_owned(), if enabled { "on" } else { "off" }.to_owned()];
             rules.extend(hashes.iter().map(|hash| format!("#{hash}")));
@@ -101,6 +106,7 @@ impl ShardSpec {
             .flatten()
             .filter_map(|point| Some(format!("{} {}", point.get("secs")?.as_u64()?, point.get("writes")?.as_u64()?)))
             .collect();
+        let trims = shard.role == ShardRole::Master && bdb.reshard.as_ref().is_some_and(|one| one.stage == Stage::Trim);
         Self {
             uid: shard.uid,
             port: shard.port,
@@ -108,7 +114,7 @@ impl ShardSpec {
             version: bdb.version,
             role: shard.role,
             master: master.and_then(|master| Some((dial(&state.nodes.get(&master.node)?.addr), master.port))),
-            maxmemory: bdb.shard_memory(),
+            maxmemory: bdb.shard_limit(),
             policy: bdb.text("eviction_policy").to_owned(),
             aof: bdb.text("data_persistence") == "aof",
             fsync_always: bdb.text("aof_policy") == "appendfsync-always",
@@ -121,6 +127,8 @@ impl ShardSpec {
             internal,
             users,
             flushes: shard.flushes,
+            copying: bdb.parent_group(shard).is_some(),
+            trim: trims.then_some(shard.slots),
             fresh: shard.fresh,
         }
     }
@@ -169,6 +177,16 @@ struct Running {
     child: Child,
     connection: Option<Connection>,
     carried_out: Option<ShardSpec>,
+    trim: Option<Trim>,
+    trimmed: u64,
+    /// Whether a copy in the making was told to write its snapshot.
+    saved: bool,
+}
+
+impl Running {
+    fn new(child: Child) -> Self {
+        Self { child, connection: None, carried_out: None, trim: None, trimmed: 0, saved: false }
+    }
 }
 
 /// Keeps a shard until the sender of its specification is gone; then ends the process, and removes its files if the
@@ -179,18 +197,7 @@ pub async fn keep(node: Arc<Node>, uid: u32, mut wanted: watch::Receiver<Option<
     loop {
         let spec = wanted.borrow_and_update().clone();
         let Some(spec) = spec else { break };
-        let mut report = ShardReport {
-            running: false,
-            wants: None,
-            version: 0,
-            role: None,
-            link_up: false,
-            error: None,
-            used_memory: 0,
-            keys: 0,
-            clients: 0,
-            ops: 0,
-        };
+        let mut report = ShardReport::default();
         if let Some(process) = &mut running
             && let Ok(Some(status)) = process.child.try_wait()
         {
@@ -202,7 +209,7 @@ pub async fn keep(node: Arc<Node>, uid: u32, mut wanted: watch::Receiver<Option<
             if spec.start.as_ref() == Some(&token) {
                 launches += 1;
                 match launch(&node, &spec).await {
-                    Ok(child) => running = Some(Running { child, connection: None, carried_out: None }),
+                    Ok(child) => running = Some(Running::new(child)),
                     Err(error) => {
                         warn!(shard = uid, %error, "failed to start redis-server");
                         report.error = Some(error.to_string());
@@ -225,7 +232,7 @@ pub async fn keep(node: Arc<Node>, uid: u32, mut wanted: watch::Receiver<Option<
                 }
             }
         }
-        let settled = report.running && report.version == spec.version;
+        let settled = report.running && report.version == spec.version && !report.trimming;
         node.local.lock().shards.insert(uid, report);
         tokio::select! {
             changed = wanted.changed() => if changed.is_err() { break },
@@ -280,6 +287,25 @@ async fn attend(node: &Node, process: &mut Running, spec: &ShardSpec, report: &m
         carry_out(connection, spec, process.carried_out.as_ref()).await?;
         process.carried_out = Some(spec.clone());
     }
+    if spec.copying && !process.saved && !spec.save.is_empty() {
+        let link = text_of(&connection.demand(&["INFO", "replication"]).await?);
+        if link.contains("master_link_status:up") {
+            connection.demand(&["BGSAVE"]).await?;
+            process.saved = true;
+        }
+    }
+    match spec.trim {
+        Some(slots) if process.trim.as_ref().is_none_or(|trim| trim.slots != slots) => {
+            process.trim = Some(Trim::new(slots));
+        }
+        Some(_) => {}
+        None => process.trim = None,
+    }
+    if let Some(trim) = &mut process.trim {
+        process.trimmed += trim.go_on(connection).await?;
+        report.trimming = !trim.done;
+    }
+    report.trimmed = process.trimmed;
     let info = text_of(&connection.demand(&["INFO"]).await?);
     let field = |name: &str| {
         info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap_or_default().trim()
@@ -289,6 +315,9 @@ async fn attend(node: &Node, process: &mut Running, spec: &ShardSpec, report: &m
     report.version = spec.version;
     report.role = Some(if field("role") == "master" { ShardRole::Master } else { ShardRole::Slave });
     report.link_up = field("master_link_status") == "up" && field("master_sync_in_progress") == "0";
+    report.offset = number(if spec.role == ShardRole::Master { "master_repl_offset" } else { "slave_repl_offset" });
+    let writing = ["aof_rewrite_in_progress", "aof_rewrite_scheduled", "rdb_bgsave_in_progress"];
+    report.persisted = writing.iter().all(|name| field(name) != "1") && (spec.save.is_empty() || process.saved);
     report.used_memory = number("used_memory");
     report.clients = number("connected_clients");
     report.ops = number("instantaneous_ops_per_sec");

@@ -3,7 +3,7 @@
 use std::{io, sync::Arc};
 
 use parking_lot::Mutex;
-use rcgen::{CertificateParams, DnType, KeyPair};
+use rcgen::{CertificateParams, DnType, KeyPair, date_time_ymd};
 use rustls::ServerConfig;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tokio_rustls::TlsAcceptor;
@@ -12,12 +12,24 @@ use crate::state::Certificate;
 
 /// Makes a self-signed certificate for a name, all names below it, and some addresses.
 pub fn self_signed(name: &str, addresses: &[&str]) -> io::Result<Certificate> {
+    made(name, addresses, false)
+}
+
+/// The same, for a name alone, and of no use since years ago.
+pub fn expired(name: &str) -> io::Result<Certificate> {
+    made(name, &[], true)
+}
+
+fn made(name: &str, addresses: &[&str], expired: bool) -> io::Result<Certificate> {
     let mut names = vec![name.to_owned(), format!("*.{name}"), "localhost".to_owned()];
     names.extend(addresses.iter().map(|address| (*address).to_owned()));
     let key = KeyPair::generate().map_err(io::Error::other)?;
     let mut params = CertificateParams::new(names).map_err(io::Error::other)?;
     params.distinguished_name.push(DnType::CommonName, name);
     params.distinguished_name.push(DnType::OrganizationName, "Redis Enterprise simulator");
+    if expired {
+        (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2021, 1, 1));
+    }
     let certificate = params.self_signed(&key).map_err(io::Error::other)?;
     Ok(Certificate { certificate: certificate.pem(), key: Some(key.serialize_pem()) })
 }

@@ -118,37 +118,3 @@ async fn a_node_with_another_image_has_another_version_and_its_masters_come_back
     assert_eq!(nodes.all[master].call("POST", &action("maintenance_off"), &json!({})).await.0, 200);
     until("the master to be back", async || (home(&ask(&shards).await, "master") == old).then_some(())).await;
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_clock_that_is_off_and_a_cluster_without_room() {
-    let nodes = Nodes::start(243, 2);
-    nodes.all[0].found().await;
-    let (first, second) = (&nodes.all[0], &nodes.all[1]);
-    // F19: the join fails with a code of its own, and can be tried again.
-    until("a node that answers", async || second.raw("GET", "/v1/bootstrap", &[], &Value::Null).await).await;
-    second.control("POST", "/_sim/faults", &json!({"kind": "clock-skew", "times": 1})).await;
-    let body = json!({
-        "action": "join_cluster", "cluster": {"nodes": [first.address]},
-        "credentials": {"username": common::USER, "password": common::PASSWORD}
-    });
-    assert_eq!(second.raw("POST", "/v1/bootstrap/join_cluster", &[], &body).await.unwrap().status, 200);
-    until("time_not_sync", async || {
-        let answer = second.raw("GET", "/v1/bootstrap", &[], &Value::Null).await?;
-        let status: Value = serde_json::from_slice(&answer.body).ok()?;
-        (status["bootstrap_status"]["error_code"] == "time_not_sync").then_some(())
-    })
-    .await;
-    second.join(&first.address, None).await;
-
-    // F20: the removal fails and the node stays what it was.
-    let master = nodes.master().await;
-    let uid =
-        nodes.all[master].create_bdb(&json!({"name": "db", "memory_size": 209_715_200, "replication": true})).await;
-    nodes.all[master].control("POST", "/_sim/faults?all", &json!({"kind": "no-room"})).await;
-    assert_eq!(nodes.all[master].call("POST", "/v1/nodes/2/actions/remove", &json!({})).await.0, 200);
-    let (_, action) = nodes.all[master].get("/v1/nodes/2/actions/remove").await;
-    assert_eq!((&action["status"], &action["error"]), (&json!("failed"), &json!("insufficient_resources")));
-    let (_, node) = nodes.all[master].get("/v1/nodes/2").await;
-    assert_eq!(node["status"], "active");
-    nodes.all[master].active(uid).await;
-}

@@ -10,7 +10,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use common::{CLUSTER, Nodes, PASSWORD, USER, until};
 use redis_enterprise_simulator::resp::{Connection, strings_of};
 use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -62,6 +62,30 @@ async fn the_clusters_certificate_is_the_same_on_every_node_and_can_be_replaced(
         until("the new certificate", async || over_tls(&node.host, 9443, &fresh, "/v1/bootstrap").await.ok()).await;
         assert!(over_tls(&node.host, 9443, &pem, "/v1/bootstrap").await.is_err(), "the old one is shown no more");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f13_a_certificate_that_is_replaced_or_has_expired_fails_the_next_connection() {
+    let nodes = Nodes::cluster(233, 1).await;
+    let node = &nodes.all[0];
+    let shown = async || node.get("/v1/cluster/certificates").await.1["api_cert"].as_str().unwrap().to_owned();
+    let first = shown().await;
+    over_tls(&node.host, 9443, &first, "/v1/bootstrap").await.unwrap();
+    // Replaced: whoever trusts the old one only is out.
+    let key = rcgen::KeyPair::generate().unwrap();
+    let second = rcgen::CertificateParams::new(vec![CLUSTER.to_owned()]).unwrap().self_signed(&key).unwrap().pem();
+    let body = json!({"certificates": [{"name": "api", "certificate": second, "key": key.serialize_pem()}]});
+    assert_eq!(node.call("PUT", "/v1/cluster/certificates", &body).await.0, 200);
+    until("the new certificate", async || over_tls(&node.host, 9443, &second, "/v1/bootstrap").await.ok()).await;
+    assert!(over_tls(&node.host, 9443, &first, "/v1/bootstrap").await.is_err());
+    // Expired: nobody who looks gets in, and the plain door stays open.
+    node.control("POST", "/_sim/faults", &json!({"kind": "expired-certificate"})).await;
+    for pem in [&first, &second] {
+        assert!(over_tls(&node.host, 9443, pem, "/v1/bootstrap").await.is_err());
+    }
+    assert_eq!(shown().await, second, "what is configured stays");
+    node.control("DELETE", "/_sim/faults", &Value::Null).await;
+    over_tls(&node.host, 9443, &second, "/v1/bootstrap").await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

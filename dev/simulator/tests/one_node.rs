@@ -150,7 +150,7 @@ async fn the_trial_license_permits_four_shards() {
     assert_eq!(node.redis(12002, "", &["DBSIZE"]).await.unwrap(), ":4\r\n");
     assert_eq!(node.redis(12002, "", &["DEL", "a", "b", "x"]).await.unwrap(), ":2\r\n");
     assert!(node.redis(12002, "", &["RENAME", "c", "d"]).await.unwrap_err().starts_with("CROSSSLOT"));
-    assert!(node.redis(12002, "", &["MULTI"]).await.is_err());
+    assert!(node.redis(12002, "", &["MONITOR"]).await.is_err());
 
     let (status, error) = node.call("POST", "/v1/bdbs", &json!({"name": "fifth", "memory_size": 104_857_600})).await;
     assert_eq!(status, 406);

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use stepwright_core::manifest::Limits;
 use stepwright_operator::local_api;
 
@@ -40,6 +40,8 @@ pub(crate) enum Command {
     /// Work with plugins.
     #[command(subcommand)]
     Plugins(PluginsCommand),
+    /// Serve the Open Service Broker API over the databases of one cluster.
+    ServiceBroker(Box<BrokerArgs>),
     /// Print the Role that the operator needs for its embedded plugins and pipelines, as YAML.
     Rbac,
     /// Compile a component from standard input to standard output, within limits. The operator runs itself so.
@@ -88,6 +90,34 @@ pub(crate) enum PluginsCommand {
     },
     /// Print the ConfigMap, or several if it is large, by which a component is offered to the operator.
     Configmap(Box<ConfigMapArgs>),
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct BrokerArgs {
+    /// Where databases are made: the namespace of the cluster.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "default")]
+    pub(crate) namespace: String,
+    /// The RedisEnterpriseCluster on which databases are made.
+    #[arg(long, env = "STEPWRIGHT_BROKER_CLUSTER")]
+    pub(crate) cluster: String,
+    /// The name that a platform logs in with.
+    #[arg(long, env = "STEPWRIGHT_BROKER_USERNAME")]
+    pub(crate) username: String,
+    /// A file with the password that a platform logs in with.
+    #[arg(long, env = "STEPWRIGHT_BROKER_PASSWORD_FILE")]
+    pub(crate) password_file: PathBuf,
+    /// A folder that outlives the process: which bindings were handed out is kept there.
+    #[arg(long, env = "STEPWRIGHT_BROKER_DATA")]
+    pub(crate) data: PathBuf,
+    /// The address on which it is served.
+    #[arg(long, env = "STEPWRIGHT_DEV_BIND", default_value = "0.0.0.0")]
+    pub(crate) bind_address: IpAddr,
+    /// The port on which it is served, in plain HTTP.
+    #[arg(long, env = "STEPWRIGHT_BROKER_PORT", default_value_t = 8080)]
+    pub(crate) port: u16,
+    /// How the log looks on standard error.
+    #[arg(long, env = "STEPWRIGHT_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
 }
 
 #[derive(Debug, Parser)]
@@ -155,6 +185,22 @@ pub(crate) struct RunArgs {
     /// The Lease by which one process leads. Empty: lead without one, for tests.
     #[arg(long, env = "STEPWRIGHT_LEASE", default_value = "stepwright")]
     pub(crate) lease: String,
+    /// Run these steps alone, separated by commas: they are another process' `--delegated-steps`, which has the rest.
+    #[arg(
+        long,
+        env = "STEPWRIGHT_STEPS",
+        value_delimiter = ',',
+        value_name = "STEP",
+        conflicts_with = "delegated_steps"
+    )]
+    pub(crate) steps: Vec<String>,
+    /// Leave these steps to processes of their own, separated by commas. What is made for them depends on the steps; where
+    /// that is impossible, as outside of a cluster, they are run here all the same.
+    #[arg(long, env = "STEPWRIGHT_DELEGATED_STEPS", value_delimiter = ',', value_name = "STEP")]
+    pub(crate) delegated_steps: Vec<String>,
+    /// Look at no Secrets but these, separated by commas, for a process that may see no others. Default: all.
+    #[arg(long, env = "STEPWRIGHT_SECRETS", value_delimiter = ',', value_name = "SECRET")]
+    pub(crate) secrets: Vec<String>,
     /// One in so many questions to plugins is asked twice, to see that they are pure. 0: none.
     #[arg(long, env = "STEPWRIGHT_PURITY_EVERY", default_value_t = 100)]
     pub(crate) purity_every: u64,
@@ -193,6 +239,73 @@ pub(crate) struct Ceiling {
     /// The most rounds that a plugin's manifest may ask for, in one pass.
     #[arg(long, env = "STEPWRIGHT_MAX_ROUNDS", default_value_t = 8)]
     max_rounds: u32,
+}
+
+impl RunArgs {
+    /// The options that a process which runs some of the steps alone is to be given as well, as far as they were chosen: what
+    /// decides which plugins are taken up, and how they are watched.
+    pub(crate) fn handed_on(&self) -> Vec<String> {
+        // Every field is named, so that a new one is decided upon here.
+        let Self {
+            namespace: _,
+            watch_namespaces: _,
+            identity: _,
+            plugin_dir: _,
+            cache_dir: _,
+            cache_mib: _,
+            installation_key_file: _,
+            settings: _,
+            pipelines: _,
+            reach,
+            bind_address: _,
+            admin_port: _,
+            local_port,
+            require_signatures,
+            signature_keys,
+            insecure_registry,
+            registry_credentials,
+            max_component_mib,
+            rehearsal_passes,
+            ceiling,
+            lease,
+            steps: _,
+            delegated_steps: _,
+            secrets: _,
+            purity_every,
+            log_format,
+        } = self;
+        let word = |it: Option<clap::builder::PossibleValue>| it.map(|it| it.get_name().to_owned());
+        let valued = [
+            ("reach", word(reach.to_possible_value())),
+            ("local-port", Some(local_port.to_string())),
+            ("signature-keys", signature_keys.clone()),
+            ("insecure-registry", Some(insecure_registry.join(","))),
+            ("registry-credentials", registry_credentials.clone()),
+            ("max-component-mib", Some(max_component_mib.to_string())),
+            ("rehearsal-passes", Some(rehearsal_passes.to_string())),
+            ("max-memory-mib", Some(ceiling.max_memory_mib.to_string())),
+            ("max-milliseconds", Some(ceiling.max_milliseconds.to_string())),
+            ("max-fuel", Some(ceiling.max_fuel.to_string())),
+            ("max-plan-kib", Some(ceiling.max_plan_kib.to_string())),
+            ("max-log-lines", Some(ceiling.max_log_lines.to_string())),
+            ("max-log-kib", Some(ceiling.max_log_kib.to_string())),
+            ("max-objects", Some(ceiling.max_objects.to_string())),
+            ("max-calls", Some(ceiling.max_calls.to_string())),
+            ("max-rounds", Some(ceiling.max_rounds.to_string())),
+            ("lease", Some(lease.clone())),
+            ("purity-every", Some(purity_every.to_string())),
+            ("log-format", word(log_format.to_possible_value())),
+        ];
+        let command = Self::command();
+        let default = |long: &str| {
+            let found = command.get_arguments().find(|it| it.get_long() == Some(long))?;
+            Some(found.get_default_values().first()?.to_string_lossy().into_owned())
+        };
+        let chosen = valued.into_iter().filter_map(|(long, value)| Some((long, value.filter(|it| !it.is_empty())?)));
+        let chosen = chosen.filter(|(long, value)| default(long).as_ref() != Some(value));
+        let flag = require_signatures.then(|| "--require-signatures".to_owned());
+        flag.into_iter().chain(chosen.map(|(long, value)| format!("--{long}={value}"))).collect()
+    }
 }
 
 impl Ceiling {
@@ -238,5 +351,24 @@ mod tests {
         assert_eq!(ceiling.limits(), stepwright_engine::EngineConfig::default().ceiling);
         let lower = Ceiling::try_parse_from(["run", "--max-objects", "7", "--max-fuel", "9"]).unwrap().limits();
         assert_eq!((lower.objects, lower.fuel), (7, Some(9)));
+    }
+
+    #[test]
+    fn what_was_chosen_for_plugins_is_handed_on() {
+        assert!(RunArgs::try_parse_from(["run"]).unwrap().handed_on().is_empty());
+        let chosen = [
+            "--require-signatures",
+            "--signature-keys=k",
+            "--insecure-registry=a:1,b:2",
+            "--max-objects=7",
+            "--lease=l",
+        ];
+        let given = ["run", "--namespace=n", "--delegated-steps=a", "--plugin-dir=/p", "--log-format=json"];
+        let handed = RunArgs::try_parse_from(given.into_iter().chain(chosen)).unwrap().handed_on();
+        let mut wanted: Vec<&str> = chosen.into_iter().chain(["--log-format=json"]).collect();
+        let mut handed: Vec<&str> = handed.iter().map(String::as_str).collect();
+        (wanted.sort_unstable(), handed.sort_unstable());
+        assert_eq!(handed, wanted);
+        assert!(RunArgs::try_parse_from(["run", "--steps=a", "--delegated-steps=b"]).is_err());
     }
 }

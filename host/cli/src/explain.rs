@@ -60,14 +60,15 @@ async fn explain(args: ExplainArgs) -> anyhow::Result<()> {
 
     let namespace = kind.namespaced.then_some(cluster.namespace.as_str());
     // A field may have been decided long before the newest passes.
-    let limit = if field.is_some() { usize::MAX } else { passes }.to_string();
+    let most = if field.is_some() { usize::MAX } else { passes };
+    let limit = most.to_string();
     let wanted = [
         ("kind", Some(kind.resource.kind.as_str())),
         ("namespace", namespace),
         ("name", Some(name)),
         ("limit", Some(limit.as_str())),
     ];
-    let records: Vec<Arc<PassRecord>> = cluster.read(&format!("/v1/passes{}", query(&wanted))).await?;
+    let records = cluster.passes(&format!("/v1/passes{}", query(&wanted)), most).await?;
     let primary = ObjectRef {
         api_version: kind.resource.api_version.clone(),
         kind: kind.resource.kind.clone(),

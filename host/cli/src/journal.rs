@@ -53,13 +53,14 @@ async fn export(args: ExportArgs) -> anyhow::Result<()> {
     };
     let wanted =
         [("kind", kind.as_deref()), ("namespace", namespace.as_deref()), ("name", object.map(|(_, name)| name))];
-    let answer = cluster.ask(&format!("/v1/journal{}", query(&wanted))).await?;
+    let answers = cluster.ask_all(&format!("/v1/journal{}", query(&wanted))).await?;
+    let answers: Vec<Answer> = answers.into_iter().map(|(_, answer)| answer).collect();
     match output {
         None => {
-            write(answer, std::io::stdout().lock()).await?;
+            write(answers, std::io::stdout().lock()).await?;
         }
         Some(file) => {
-            let passes = to_file(answer, &file).await?;
+            let passes = to_file(answers, &file).await?;
             eprintln!("{passes} passes written to {}", file.display());
         }
     }
@@ -67,7 +68,7 @@ async fn export(args: ExportArgs) -> anyhow::Result<()> {
 }
 
 /// Under another name until it is whole, so that a file of the right name is never half of one.
-async fn to_file(answer: Answer, file: &Path) -> anyhow::Result<usize> {
+async fn to_file(answers: Vec<Answer>, file: &Path) -> anyhow::Result<usize> {
     if file.extension().is_some_and(|it| it == "zst") {
         bail!("{} cannot be written: name it .gz, or with no such ending for plain text", file.display());
     }
@@ -77,11 +78,11 @@ async fn to_file(answer: Answer, file: &Path) -> anyhow::Result<usize> {
         let plain = BufWriter::new(File::create(&partial).with_context(attempted)?);
         if file.extension().is_some_and(|it| it == "gz") {
             let mut packed = GzEncoder::new(plain, Compression::default());
-            let passes = write(answer, &mut packed).await?;
+            let passes = write(answers, &mut packed).await?;
             packed.finish().with_context(attempted)?.flush().with_context(attempted)?;
             Ok(passes)
         } else {
-            write(answer, plain).await
+            write(answers, plain).await
         }
     };
     let passes = result.await.inspect_err(|_: &anyhow::Error| {
@@ -92,15 +93,25 @@ async fn to_file(answer: Answer, file: &Path) -> anyhow::Result<usize> {
     Ok(passes)
 }
 
-/// Copies as it comes, and counts the passes.
-async fn write(mut answer: Answer, mut to: impl Write) -> anyhow::Result<usize> {
-    let mut lines: usize = 0;
-    while let Some(bytes) = answer.next().await? {
-        lines += bytes.iter().filter(|byte| **byte == b'\n').count();
-        to.write_all(&bytes).context("failed to write what was exported")?;
+/// Copies as it comes, and counts the passes. Of several journals the header of the first stands for all.
+async fn write(answers: Vec<Answer>, mut to: impl Write) -> anyhow::Result<usize> {
+    let mut passes: usize = 0;
+    for (number, mut answer) in answers.into_iter().enumerate() {
+        let mut lines: usize = 0;
+        while let Some(bytes) = answer.next().await? {
+            // The header, which may come in pieces, ends with the first line.
+            let header = match bytes.iter().position(|byte| *byte == b'\n') {
+                _ if lines > 0 || number == 0 => 0,
+                Some(end) => end + 1,
+                None => bytes.len(),
+            };
+            lines += bytes.iter().filter(|byte| **byte == b'\n').count();
+            to.write_all(bytes.get(header..).unwrap_or_default()).context("failed to write what was exported")?;
+        }
+        passes += lines.checked_sub(1).context("the operator's journal came without its first line")?;
     }
     to.flush().context("failed to write what was exported")?;
-    lines.checked_sub(1).context("the operator's journal came without its first line")
+    Ok(passes)
 }
 
 /// An exported journal, read a pass at a time.

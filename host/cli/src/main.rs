@@ -1,8 +1,10 @@
 //! The binary `stepwright`: arguments in, exit code out. The work is in the crates it puts together.
 
 mod args;
+mod broker;
 mod compile;
 mod configmap;
+mod delegation;
 mod explain;
 mod installation;
 mod journal;
@@ -37,6 +39,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Plugins(PluginsCommand::Keygen { out }) => sign::keygen(&out),
         Command::Plugins(PluginsCommand::Sign { key, file, out }) => sign::sign(&key, &file, out.as_deref()),
         Command::Plugins(PluginsCommand::Configmap(args)) => configmap::print(*args),
+        Command::ServiceBroker(args) => broker::run(*args),
         Command::Rbac => {
             print(&rbac::role()?);
             Ok(())

@@ -34,7 +34,12 @@ pub(crate) fn fill(
     folder: Option<&Path>,
     settings: &BTreeMap<String, Value>,
 ) -> anyhow::Result<()> {
-    for (name, component) in EMBEDDED {
+    let manifests = manifests()?;
+    for ((name, component), manifest) in EMBEDDED.iter().zip(&manifests) {
+        // Nothing is compiled that this process has no use for.
+        if !manifest.steps.iter().any(|step| slots.wanted().contains(&step.name)) {
+            continue;
+        }
         let guest = load(component).with_context(|| format!("failed to load the embedded plugin `{name}`"))?;
         let steps = slots
             .put(Source::Embedded, &guest, &settings_for(&guest, settings))

@@ -169,8 +169,12 @@ async fn history(cluster: &Cluster, step: Option<&str>) -> anyhow::Result<()> {
     };
     let texts: Vec<String> = map.data.unwrap_or_default().into_values().collect();
     let swaps = texts.iter().flat_map(|text| text.lines()).filter_map(|line| serde_json::from_str::<Swap>(line).ok());
+    // Each process has a key of its own, in which they are in order.
+    let mut swaps: Vec<Swap> = swaps.collect();
+    swaps.sort_by(|a, b| a.time.cmp(&b.time));
     let short = |digest: Option<String>| digest.map(|it| it.chars().take(12).collect()).unwrap_or_default();
     let rows: Vec<[String; 8]> = swaps
+        .into_iter()
         .filter(|swap| step.is_none_or(|step| swap.steps.iter().any(|it| it == step)))
         .map(|swap| {
             let Swap { time, steps, plugin, from, to, source, what, reason } = swap;

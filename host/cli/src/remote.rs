@@ -5,11 +5,13 @@ mod leader;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde::de::DeserializeOwned;
+use stepwright_core::journal::PassRecord;
 use stepwright_operator::local_api;
 
 pub(crate) use leader::Answer;
@@ -81,14 +83,47 @@ impl Cluster {
     }
 
     /// Asks the leading operator for a path of its local API. The body comes as it is read.
-    pub(crate) async fn ask(&self, path: &str) -> anyhow::Result<Answer> {
+    async fn ask(&self, path: &str) -> anyhow::Result<Answer> {
         let answer = match self.operator_address {
             Some(address) => leader::at(address, path).await?,
             None => {
                 let pod = leader::pod(&self.client, &self.operator_namespace, &self.lease).await?;
-                leader::through(&self.client, &self.operator_namespace, &pod, self.operator_port, path).await?
+                return self.ask_pod(&pod, path).await;
             }
         };
+        Self::good(answer, path).await
+    }
+
+    async fn ask_pod(&self, pod: &str, path: &str) -> anyhow::Result<Answer> {
+        let answer = leader::through(&self.client, &self.operator_namespace, pod, self.operator_port, path).await?;
+        Self::good(answer, path).await
+    }
+
+    /// Asks the leading operator, and every process that runs some steps alone. One of those that cannot be asked is told of
+    /// on standard error, and left out. Each answer comes with the steps that its process runs alone; the operator's with none,
+    /// and first.
+    pub(crate) async fn ask_all(&self, path: &str) -> anyhow::Result<Vec<(Vec<String>, Answer)>> {
+        let mut answers = vec![(Vec::new(), self.ask(path).await?)];
+        if self.operator_address.is_some() {
+            return Ok(answers);
+        }
+        for lone in leader::lone(&self.client, &self.operator_namespace, &self.lease).await {
+            let asked = match lone.holder {
+                Ok(pod) => self.ask_pod(&pod, path).await,
+                Err(why) => Err(anyhow::anyhow!(why)),
+            };
+            match asked {
+                Ok(answer) => answers.push((lone.steps, answer)),
+                Err(error) => {
+                    eprintln!("The process that runs {} could not be asked.\n  {error:#}", lone.steps.join(", "))
+                }
+            }
+        }
+        Ok(answers)
+    }
+
+    /// An answer that is what was asked for.
+    async fn good(answer: Answer, path: &str) -> anyhow::Result<Answer> {
         if answer.status.is_success() {
             return Ok(answer);
         }
@@ -102,10 +137,25 @@ impl Cluster {
     }
 
     /// The same, as JSON of a known shape.
-    pub(crate) async fn read<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
-        let text = self.ask(path).await?.text().await?;
-        serde_json::from_str(&text)
-            .with_context(|| format!("the operator's answer to {path} has another shape than this version reads"))
+    pub(crate) async fn read_all<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<Vec<(Vec<String>, T)>> {
+        let mut all = Vec::new();
+        for (steps, answer) in self.ask_all(path).await? {
+            let read = serde_json::from_str(&answer.text().await?).with_context(|| {
+                format!("the operator's answer to {path} has another shape than this version reads")
+            })?;
+            all.push((steps, read));
+        }
+        Ok(all)
+    }
+
+    /// The newest recorded passes of all processes, the newest first.
+    pub(crate) async fn passes(&self, path: &str, limit: usize) -> anyhow::Result<Vec<Arc<PassRecord>>> {
+        let all: Vec<(_, Vec<Arc<PassRecord>>)> = self.read_all(path).await?;
+        let mut passes: Vec<Arc<PassRecord>> = all.into_iter().flat_map(|(_, passes)| passes).collect();
+        // Stable: passes of one process are in order already, also those of one moment.
+        passes.sort_by(|a, b| b.started.cmp(&a.started));
+        passes.truncate(limit);
+        Ok(passes)
     }
 }
 

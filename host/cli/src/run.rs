@@ -31,7 +31,7 @@ use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{LogFormat, Reach, RunArgs};
-use crate::{compile, installation, plugins};
+use crate::{compile, delegation, installation, plugins};
 
 /// Runs the operator until SIGTERM or Ctrl-C.
 pub(crate) fn run(args: RunArgs) -> anyhow::Result<()> {
@@ -40,6 +40,7 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<()> {
 }
 
 async fn operate(args: RunArgs) -> anyhow::Result<()> {
+    let handed_on = args.handed_on();
     // Every field is taken, so that an option that nobody uses does not compile.
     let RunArgs {
         namespace,
@@ -63,12 +64,16 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
         rehearsal_passes,
         ceiling,
         lease,
+        steps,
+        delegated_steps,
+        secrets,
         purity_every,
         log_format: _,
     } = args;
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     info!(version = env!("CARGO_PKG_VERSION"), %namespace, watch = ?watch_namespaces, "starting");
 
+    let own_files = plugin_dir.is_some() || settings.is_some() || pipelines.is_some();
     let pipelines = with_overrides(built_in_pipelines()?, pipelines.as_deref())?;
     let settings: BTreeMap<String, Value> = settings.as_deref().map(read_json).transpose()?.unwrap_or_default();
     let inside = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() && std::env::var_os("KUBECONFIG").is_none();
@@ -98,6 +103,21 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
         section: plugins::sections(engine.clone()),
         ..PluginSettings::default()
     };
+    let watched = match watch_namespaces.as_slice() {
+        [] => vec![namespace.clone()],
+        names if names.iter().any(|name| name == "*") => Vec::new(),
+        names => names.to_vec(),
+    };
+    let own = delegation::Own {
+        namespace: &namespace,
+        identity: &identity,
+        lease: &lease,
+        handed_on,
+        secrets: plugins.signature_keys.iter().chain(&plugins.registry_credentials).map(String::as_str).collect(),
+        is_alike: inside && !own_files && watched == [namespace.clone()],
+    };
+    let delegation = delegation::decide(&client, &pipelines, &steps, &delegated_steps, own).await?;
+    let pipelines = delegation.part.pipelines(pipelines);
     let load = plugins::loader(engine);
     let slots = Arc::new(Slots::new(pipelines.iter().flat_map(|it| it.steps.clone()).collect()));
     {
@@ -106,12 +126,8 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     }
 
     let stop = CancellationToken::new();
-    let watched = match watch_namespaces.as_slice() {
-        [] => vec![namespace.clone()],
-        names if names.iter().any(|name| name == "*") => Vec::new(),
-        names => names.to_vec(),
-    };
-    let (caches, changes) = Caches::new(client.clone(), watched, stop.clone());
+    let secrets = Some(secrets).filter(|names| !names.is_empty());
+    let (caches, changes) = Caches::narrow(client.clone(), watched, secrets, stop.clone());
     let dialer: Arc<dyn Dialer> = match (reach, inside) {
         (Reach::Direct, _) | (Reach::Auto, true) => Arc::new(Direct::new()),
         (Reach::PortForward, _) | (Reach::Auto, false) => Arc::new(PortForward::new(client.clone())),
@@ -121,6 +137,7 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     let system = RedisEnterprise::new(caches.clone(), dialer, fingerprinter.clone(), Settings::default());
     let metrics = Arc::new(Metrics::default());
     let ready = Arc::new(AtomicBool::new(false));
+    let lease = delegation::lease(&delegation, &lease);
     let leadership = if lease.is_empty() {
         lease::alone()
     } else {
@@ -148,6 +165,7 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
         loader: load,
         plugins,
         purity_every,
+        delegation,
         ready,
     };
     let address = SocketAddr::new(bind_address, admin_port);
@@ -193,7 +211,7 @@ async fn local(
     stop.cancelled().await;
 }
 
-async fn told_to_stop() {
+pub(crate) async fn told_to_stop() {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut terminate) = signal(SignalKind::terminate()) else {
         let _ = tokio::signal::ctrl_c().await;
@@ -226,7 +244,7 @@ fn read_json<T: DeserializeOwned>(file: &Path) -> anyhow::Result<T> {
     serde_json::from_str(&text).with_context(|| format!("{} does not hold what is expected", file.display()))
 }
 
-fn log_to_stderr(format: LogFormat) {
+pub(crate) fn log_to_stderr(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new("info,kube_lease_manager=warn,kube_runtime::watcher=error"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);

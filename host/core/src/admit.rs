@@ -471,7 +471,7 @@ pub fn stamped(object: &AdmittedObject, owner: &Owner, plugin: &str, owner_refer
             set("labels", MANAGED_BY_LABEL, MANAGED_BY);
             set("annotations", OWNER_ANNOTATION, &owner.to_string());
             set("annotations", PLUGIN_ANNOTATION, plugin);
-            if let Some(reference) = owner_reference {
+            if let Some(reference) = owner_reference.filter(|_| !holds_data(&object.id)) {
                 metadata.insert("ownerReferences".to_owned(), Value::Array(vec![reference]));
             }
         }
@@ -479,7 +479,13 @@ pub fn stamped(object: &AdmittedObject, owner: &Owner, plugin: &str, owner_refer
     body
 }
 
-/// Objects that the step made before and does not want any more.
+/// Whether with the object somebody's data would go. Such a one gets no owner and is never pruned: that a plan no longer lists
+/// it, or that its primary is deleted, is no reason to lose data. Only a person deletes it.
+fn holds_data(object: &ObjectRef) -> bool {
+    object.kind == "PersistentVolumeClaim" && object.api_version == "v1"
+}
+
+/// Objects that the step made before and does not want any more. Never one that holds data.
 pub fn prunable<'a>(
     owned: impl IntoIterator<Item = (&'a ObjectRef, &'a Owner)>,
     step: &str,
@@ -491,7 +497,7 @@ pub fn prunable<'a>(
     let wanted: BTreeSet<_> = desired.iter().map(|object| key(&object.id)).collect();
     let stale: BTreeMap<_, _> = owned
         .into_iter()
-        .filter(|(id, owner)| owner.step == step && !wanted.contains(&key(id)))
+        .filter(|(id, owner)| owner.step == step && !holds_data(id) && !wanted.contains(&key(id)))
         .map(|(id, _)| (key(id), id.clone()))
         .collect();
     stale.into_values().collect()

@@ -264,6 +264,23 @@ fn only_what_the_step_made_and_no_longer_wants_is_pruned() {
     assert_eq!(prunable([(&a, &mine), (&b, &mine), (&c, &other)], "step", &desired), vec![b.clone()]);
 }
 
+#[test]
+fn what_holds_data_has_no_owner_and_is_never_pruned() {
+    let claim = ObjectRef {
+        api_version: "v1".into(),
+        kind: "PersistentVolumeClaim".into(),
+        namespace: Some("ns".into()),
+        name: "data".into(),
+    };
+    let mine = Owner { kind: "T".into(), namespace: "ns".into(), name: "t".into(), step: "step".into() };
+    assert_eq!(prunable([(&claim, &mine)], "step", &[]), Vec::new());
+    let reference = json!({"uid": "1"});
+    let object = AdmittedObject { id: claim, body: json!({}) };
+    let stamped = stamped(&object, &mine, "plugin@1", Some(reference));
+    assert_eq!(stamped["metadata"].get("ownerReferences"), None);
+    assert_eq!(stamped["metadata"]["annotations"][OWNER_ANNOTATION], mine.to_string());
+}
+
 proptest! {
     /// Nothing outside the grants and the namespace survives, whatever the plan says.
     #[test]

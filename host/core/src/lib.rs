@@ -8,6 +8,7 @@ pub mod admit;
 pub mod amend;
 pub mod compare;
 pub mod conditions;
+pub mod delegation;
 pub mod error;
 pub mod explain;
 pub mod field_path;

@@ -57,8 +57,8 @@ struct KindCache {
     absent: bool,
     /// Watches (one for each namespace) that have delivered their first list.
     synced: usize,
-    /// Namespaces (empty: all) in which the API server refused to list, with its answer.
-    unreadable: BTreeMap<String, Value>,
+    /// Watches whose list the API server refused, by namespace and name, with its answer.
+    unreadable: BTreeMap<(String, String), Value>,
     objects: BTreeMap<(String, String), Arc<DynamicObject>>,
     /// Objects that went lately, and at which resource version. The answer to a write of ours may come after the watch said
     /// that the object is gone; without this it would stay as a ghost.
@@ -114,6 +114,8 @@ pub struct Caches {
     client: Client,
     /// Empty: every namespace.
     namespaces: Vec<String>,
+    /// Names of the only Secrets that are looked at; `None`: all.
+    secrets: Option<Vec<String>>,
     state: RwLock<State>,
     changes: mpsc::UnboundedSender<Change>,
     /// Counts up each time that a watch has delivered its first list or a kind was found absent.
@@ -128,10 +130,20 @@ impl Caches {
         namespaces: Vec<String>,
         stop: CancellationToken,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<Change>) {
+        Self::narrow(client, namespaces, None, stop)
+    }
+
+    /// The same, for a process that may look at these Secrets only.
+    pub fn narrow(
+        client: Client,
+        namespaces: Vec<String>,
+        secrets: Option<Vec<String>>,
+        stop: CancellationToken,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Change>) {
         // Unbounded: the receiver only routes, and a bound would stall watches, and so grow the server's buffers instead.
         let (changes, receiver) = mpsc::unbounded_channel();
         let (progress, _) = watch::channel(0);
-        let caches = Self { client, namespaces, state: RwLock::default(), changes, progress, stop };
+        let caches = Self { client, namespaces, secrets, state: RwLock::default(), changes, progress, stop };
         (Arc::new(caches), receiver)
     }
 
@@ -166,13 +178,16 @@ impl Caches {
     /// The kinds of these that are not filled yet; empty when all are.
     pub fn missing(&self, kinds: &[TypeRef]) -> Vec<TypeRef> {
         let state = self.state.read();
-        let watches = self.namespaces.len().max(1);
+        let watches = |kind: &TypeRef| self.namespaces.len().max(1) * self.names_of(kind).len();
         kinds
             .iter()
             .filter(|kind| {
                 state.kinds.get(*kind).is_none_or(|cache| {
-                    let wanted =
-                        if cache.served.as_ref().is_some_and(|it| it.scope == Scope::Cluster) { 1 } else { watches };
+                    let wanted = if cache.served.as_ref().is_some_and(|it| it.scope == Scope::Cluster) {
+                        1
+                    } else {
+                        watches(kind)
+                    };
                     !cache.absent && cache.synced < wanted
                 })
             })
@@ -195,6 +210,15 @@ impl Caches {
             return Some(failure(404, "NotFound", &format!("the API server does not serve the kind {kind}")));
         }
         cache.unreadable.values().next().cloned()
+    }
+
+    /// The names that objects of a kind are watched by, one at a time; `None`: all at once.
+    fn names_of(&self, kind: &TypeRef) -> Vec<Option<&String>> {
+        let is_secret = kind.kind == "Secret" && kind.api_version == "v1";
+        match self.secrets.as_ref().filter(|_| is_secret) {
+            Some(names) => names.iter().map(Some).collect(),
+            None => vec![None],
+        }
     }
 
     /// Waits until all of these kinds are filled.
@@ -271,35 +295,38 @@ impl Caches {
             cache.served = Some(served.clone());
             cache.absent = false;
         }
+        let names = self.names_of(&kind);
         if served.scope == Scope::Cluster || self.namespaces.is_empty() {
-            self.watch(&kind, Api::all_with(self.client.clone(), &served.resource), None).await;
+            let watches = names
+                .iter()
+                .map(|name| self.watch(&kind, Api::all_with(self.client.clone(), &served.resource), None, *name));
+            futures::future::join_all(watches).await;
         } else {
-            let watches = self.namespaces.iter().map(|namespace| {
+            let watches = self.namespaces.iter().flat_map(|namespace| names.iter().map(move |name| (namespace, *name)));
+            let watches = watches.map(|(namespace, name)| {
                 let api = Api::namespaced_with(self.client.clone(), namespace, &served.resource);
-                self.watch(&kind, api, Some(namespace))
+                self.watch(&kind, api, Some(namespace), name)
             });
             futures::future::join_all(watches).await;
         }
     }
 
-    async fn watch(&self, kind: &TypeRef, api: Api<DynamicObject>, namespace: Option<&String>) {
-        let mut first = true;
+    async fn watch(&self, kind: &TypeRef, api: Api<DynamicObject>, namespace: Option<&String>, name: Option<&String>) {
+        let all = watcher::Config::default();
+        // With the name in it, a request needs the right to this object alone.
+        let config = name.map_or_else(|| all.clone(), |name| all.clone().fields(&format!("metadata.name={name}")));
+        let mut watched = Watch { kind, namespace, name, first: true };
         loop {
-            let events = watcher::watcher(api.clone(), watcher::Config::default()).default_backoff().boxed();
-            self.follow(kind, events, namespace, &mut first).await;
+            let events = watcher::watcher(api.clone(), config.clone()).default_backoff().boxed();
+            self.follow(&mut watched, events).await;
             // To watch is no longer allowed; whether to list is, the next one finds out.
             tokio::time::sleep(ABSENT_RETRY).await;
         }
     }
 
     /// Follows a watch until it may not be taken up again.
-    async fn follow(
-        &self,
-        kind: &TypeRef,
-        mut events: BoxStream<'_, watcher::Result<Event<DynamicObject>>>,
-        namespace: Option<&String>,
-        first: &mut bool,
-    ) {
+    async fn follow(&self, watch: &mut Watch<'_>, mut events: BoxStream<'_, watcher::Result<Event<DynamicObject>>>) {
+        let Watch { kind, namespace, name, .. } = *watch;
         let mut listed: Option<BTreeSet<(String, String)>> = None;
         while let Some(event) = events.next().await {
             match event {
@@ -312,13 +339,14 @@ impl Caches {
                 }
                 Ok(Event::InitDone) => {
                     if let Some(listed) = listed.take() {
-                        self.keep_only(kind, namespace, &listed);
+                        self.keep_only(kind, namespace, name, &listed);
                     }
+                    let first = std::mem::take(&mut watch.first);
                     if let Some(cache) = self.state.write().kinds.get_mut(kind) {
-                        cache.unreadable.remove(namespace.map(String::as_str).unwrap_or_default());
-                        cache.synced += usize::from(*first);
+                        cache.unreadable.remove(&watch.place());
+                        cache.synced += usize::from(first);
                     }
-                    if std::mem::take(first) {
+                    if first {
                         self.progress.send_modify(|count| *count += 1);
                         debug!(%kind, "cache filled");
                     }
@@ -327,7 +355,7 @@ impl Caches {
                 Ok(Event::Delete(object)) => self.went(kind, object),
                 Err(error) => {
                     let error = &error;
-                    if self.refused(kind, namespace, error) {
+                    if self.refused(watch, error) {
                         debug!(%kind, error = error as &dyn std::error::Error, "still not allowed to list");
                     } else {
                         warn!(%kind, error = error as &dyn std::error::Error, "watch interrupted; it is started again");
@@ -341,14 +369,15 @@ impl Caches {
     }
 
     /// Takes note of a list that the API server refuses; says whether that was known.
-    fn refused(&self, kind: &TypeRef, namespace: Option<&String>, error: &watcher::Error) -> bool {
+    fn refused(&self, watch: &Watch<'_>, error: &watcher::Error) -> bool {
         let watcher::Error::InitialListFailed(kube::Error::Api(status)) = error else { return false };
         if status.code != 403 {
             return false;
         }
         let why = failure(status.code, &status.reason, &status.message);
-        let known = self.state.write().kinds.get_mut(kind).is_some_and(|cache| {
-            cache.unreadable.insert(namespace.cloned().unwrap_or_default(), why.clone()) == Some(why)
+        let known = self.state.write().kinds.get_mut(watch.kind).is_some_and(|cache| {
+            let before = cache.unreadable.insert(watch.place(), why.clone());
+            before == Some(why)
         });
         self.progress.send_modify(|count| *count += 1);
         known
@@ -370,13 +399,20 @@ impl Caches {
     }
 
     /// After a new list: what is not in it was deleted while nobody watched.
-    fn keep_only(&self, kind: &TypeRef, namespace: Option<&String>, listed: &BTreeSet<(String, String)>) {
+    fn keep_only(
+        &self,
+        kind: &TypeRef,
+        namespace: Option<&String>,
+        name: Option<&String>,
+        listed: &BTreeSet<(String, String)>,
+    ) {
         let mut state = self.state.write();
         let Some(cache) = state.kinds.get_mut(kind) else { return };
         let lost: Vec<(String, String)> = cache
             .objects
             .keys()
-            .filter(|key| namespace.is_none_or(|namespace| &key.0 == namespace) && !listed.contains(*key))
+            .filter(|key| namespace.is_none_or(|it| *it == key.0) && name.is_none_or(|it| *it == key.1))
+            .filter(|key| !listed.contains(*key))
             .cloned()
             .collect();
         let removed: Vec<_> = lost.iter().filter_map(|key| cache.objects.remove(key)).collect();
@@ -411,6 +447,22 @@ impl Reader for Caches {
             .take_while(|((home, _), _)| home == namespace)
             .map(|(_, object)| object.clone())
             .collect()
+    }
+}
+
+/// One watch: of a kind, in a namespace or everywhere, of an object or of all.
+struct Watch<'a> {
+    kind: &'a TypeRef,
+    namespace: Option<&'a String>,
+    name: Option<&'a String>,
+    /// Its first list has not come yet.
+    first: bool,
+}
+
+impl Watch<'_> {
+    fn place(&self) -> (String, String) {
+        let text = |text: Option<&String>| text.cloned().unwrap_or_default();
+        (text(self.namespace), text(self.name))
     }
 }
 

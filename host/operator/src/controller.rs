@@ -27,6 +27,7 @@ use tracing::{Instrument, error, info, info_span, warn};
 
 use crate::apply::{MANAGER, Primary};
 use crate::cache::{Caches, Change, owner_of};
+use crate::delegation::{self, Delegation, Runners};
 use crate::error::PassError;
 use crate::fight::Fights;
 use crate::identity::Clients;
@@ -76,6 +77,8 @@ pub struct Context {
     pub(crate) shadow_turns: Arc<Semaphore>,
     /// Work that no pass waits for; ends with the operator.
     pub(crate) background: TaskTracker,
+    pub(crate) delegation: Delegation,
+    pub(crate) runners: Runners,
     /// Kinds that pipelines reconcile.
     kinds: Vec<TypeRef>,
     leads: watch::Receiver<bool>,
@@ -215,6 +218,7 @@ fn schema_has_conditions(document: &Value, kind: &str) -> bool {
 /// Everything that the operator is made of, before it runs.
 pub struct Operator {
     pub client: Client,
+    /// As this process goes through them: `delegation.part.pipelines()`.
     pub pipelines: Vec<Pipeline>,
     pub caches: Arc<Caches>,
     pub changes: mpsc::UnboundedReceiver<Change>,
@@ -234,6 +238,8 @@ pub struct Operator {
     pub plugins: PluginSettings,
     /// One in so many questions is asked twice, to see that plugins are pure. 0: none.
     pub purity_every: u64,
+    /// Which steps are this process' to run.
+    pub delegation: Delegation,
     pub ready: Arc<AtomicBool>,
 }
 
@@ -256,6 +262,7 @@ impl Operator {
             loader,
             plugins,
             purity_every,
+            delegation,
             ready,
         } = self;
         let pipelines: Vec<Arc<Pipeline>> = pipelines.into_iter().map(Arc::new).collect();
@@ -283,6 +290,8 @@ impl Operator {
             shadow_calls: Semaphore::new(1),
             shadow_turns: Arc::new(Semaphore::new(SHADOWS_WAITING)),
             background: TaskTracker::new(),
+            delegation,
+            runners: Runners::default(),
             kinds: pipelines.iter().map(|it| it.type_ref()).collect(),
             leads: leadership.leads.clone(),
             conditions: parking_lot::Mutex::default(),
@@ -322,6 +331,7 @@ impl Operator {
                 }
             });
         }
+        tasks.spawn(delegation::watch(context.clone(), router.clone(), namespace.clone()));
         let preparer =
             Preparer { context: context.clone(), pipelines: pipelines.clone(), loader, settings: plugins, namespace };
         let maps = PluginMaps::new(preparer, router.clone(), leadership.leads.clone());

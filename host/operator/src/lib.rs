@@ -7,6 +7,7 @@ pub mod admin;
 pub mod apply;
 pub mod cache;
 pub mod controller;
+pub mod delegation;
 pub mod error;
 mod fight;
 mod identity;

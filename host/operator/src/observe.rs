@@ -10,7 +10,7 @@ use stepwright_core::admit::Scope;
 use stepwright_core::manifest::{Observe, PolicyManifest, StepManifest};
 use stepwright_core::mask::mask;
 use stepwright_core::object::{Object, ObjectRef, TypeRef};
-use stepwright_core::observation::{Fact, ObjectSet, Observation, Reply, failure};
+use stepwright_core::observation::{ObjectSet, Observation, Reply, failure};
 use stepwright_core::select::{Selection, says};
 
 use crate::apply::{Primary, whole};
@@ -66,15 +66,7 @@ pub(crate) async fn observe(
     round: Round<'_>,
 ) -> Observation {
     let objects = reads.observes.iter().map(|observe| set(context, primary, observe)).collect();
-    let wanted = reads.facts_for(&primary.value);
-    let facts = match system {
-        _ if wanted.is_empty() => Vec::new(),
-        Some(system) => context.system.facts(system, &wanted).await,
-        None => {
-            let unknown = "the managed system of this object is not known".to_owned();
-            wanted.into_iter().map(|name| Fact { name, value: Err(unknown.clone()) }).collect()
-        }
-    };
+    let facts = context.facts(primary, &reads.facts_for(&primary.value), system).await;
     Observation {
         step: reads.step.to_owned(),
         primary: Object { id: primary.id.clone(), body: mask(&primary.value, reads.primary).to_string() },

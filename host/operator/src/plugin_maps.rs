@@ -14,6 +14,7 @@ use kube::ResourceExt;
 use kube::api::Api;
 use kube::runtime::{WatchStreamExt, watcher};
 use sha2::{Digest as _, Sha256};
+use stepwright_core::delegation::Whose;
 use stepwright_core::guest::{Guest, GuestError};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
@@ -92,8 +93,9 @@ impl PluginMaps {
         self.told_history = told;
         let client = self.teller.client.clone();
         let namespace = self.preparer.namespace.clone();
+        let lone = self.preparer.context.delegation.name();
         let history =
-            history::keep(client.clone(), namespace.clone(), self.board.clone(), self.leads.clone(), listener);
+            history::keep(client.clone(), namespace.clone(), self.board.clone(), self.leads.clone(), listener, lone);
         let Some(mut news) = self.slots.news() else { anyhow::bail!("the slots have a listener already") };
         let api: Api<ConfigMap> = Api::namespaced(client, &namespace);
         let config = watcher::Config::default().labels(LABEL);
@@ -156,8 +158,8 @@ impl PluginMaps {
             watcher::Event::Delete(map) => {
                 self.seen.remove(&map.name_any());
                 self.read(since).await;
-                // To the watch, one that lost its label is gone, too.
-                if *self.leads.borrow() {
+                // To the watch, one that lost its label is gone, too. Whoever told of it, the main process takes it back.
+                if *self.leads.borrow() && self.preparer.context.delegation.part.alone().is_none() {
                     self.teller.take_back(&map).await;
                 }
             }
@@ -236,6 +238,7 @@ impl PluginMaps {
             {
                 // Rolled back before this process began: not even loaded.
                 entry.refusal = None;
+                entry.whose = self.preparer.whose(bytes);
                 return self.tell(&name).await;
             }
             let preparer = self.preparer.clone();
@@ -263,6 +266,9 @@ impl PluginMaps {
         entry.key = [0; 32];
         entry.ready = None;
         entry.retry_at = None;
+        if self.preparer.context.delegation.part.alone().is_some() {
+            entry.whose = Whose::Shared;
+        }
         self.refuse(name, Refusal::Offer(error), None).await;
     }
 
@@ -270,13 +276,20 @@ impl PluginMaps {
         let Some(entry) = self.entries.get_mut(name).filter(|entry| entry.key == key) else { return };
         self.preparing.remove(name);
         match outcome {
-            Ok(prepared) => {
+            Outcome::Theirs => {
+                entry.leave();
+                self.board.take_down(name);
+                self.place(name).await;
+            }
+            Outcome::Ready(whose, prepared) => {
+                entry.whose = whose;
                 entry.failures = 0;
                 entry.refusal = None;
                 entry.ready = Some(prepared);
                 self.place(name).await;
             }
-            Err((refusal, digest)) => {
+            Outcome::Refused(whose, refusal, digest) => {
+                entry.whose = whose;
                 self.refuse(name, refusal, digest.map(|it| it.to_string())).await;
                 self.place(name).await;
             }
@@ -437,7 +450,8 @@ impl PluginMaps {
 
     /// Writes down what the host decided, so that it outlasts this process.
     async fn decide(&mut self, name: &str) {
-        let Some(entry) = self.entries.get(name).filter(|_| *self.leads.borrow()) else { return };
+        let leads = *self.leads.borrow();
+        let Some(entry) = self.entries.get(name).filter(|it| leads && it.whose == Whose::Ours) else { return };
         let decisions = [(wish::ROLLED_BACK, &entry.taken_back), (wish::PROMOTED, &entry.promoted)];
         let decisions: Vec<(&str, String)> =
             decisions.into_iter().filter_map(|(key, digest)| Some((key, digest.as_ref()?.to_string()))).collect();
@@ -499,13 +513,15 @@ impl PluginMaps {
         let Some(entry) = self.entries.get(name) else { return };
         let set = self.set_words(name);
         let Some(map) = self.seen.get(name).map(|seen| seen.map.clone()) else { return };
-        if entry.is_untold() {
+        if entry.is_untold() || entry.whose == Whose::Theirs {
             return;
         }
+        let ours = entry.whose == Whose::Ours;
         let mut telling = status::of(entry, &self.slots, set);
         status::complete(&mut telling, entry, &map);
         self.board.post(status::posted(name, entry, &telling));
-        if *self.leads.borrow()
+        if ours
+            && *self.leads.borrow()
             && let Some(map) = self.teller.tell(&map, &telling).await
             && let Some(seen) = self.seen.get_mut(name).filter(|seen| seen.print == print(&map))
         {
@@ -590,7 +606,8 @@ impl PluginMaps {
         reason: String,
     ) {
         // One that stands by has swapped nothing that anybody saw.
-        if !*self.leads.borrow() {
+        let theirs = self.entries.get(name).is_some_and(|it| it.whose == Whose::Shared);
+        if !*self.leads.borrow() || theirs {
             return;
         }
         self.board.add(Swap {

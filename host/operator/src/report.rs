@@ -5,6 +5,7 @@ use kube::runtime::events::{Event, EventType};
 use serde_json::{Value, json};
 use stepwright_core::compare::{owned_fields, project};
 use stepwright_core::conditions::{Condition, reason_word, types, upsert};
+use stepwright_core::delegation::{Heard, delegated_type, fold, heard_of, told_of};
 use stepwright_core::object::ObjectRef;
 use stepwright_core::pipeline::Pipeline;
 use stepwright_core::plan::{self, Severity};
@@ -12,6 +13,7 @@ use tracing::{debug, warn};
 
 use crate::apply::{self, Done, MANAGER, Primary};
 use crate::controller::Context;
+use crate::delegation;
 use crate::error::PassError;
 use crate::pass::Outcome;
 
@@ -28,7 +30,7 @@ pub(crate) async fn passed(
 ) -> Result<(), PassError> {
     let generation = primary.object.metadata.generation.unwrap_or_default();
     let now = context.now();
-    let mut all = conditions(&primary);
+    let mut all = conditions(context, pipeline, &primary);
     let before = all.clone();
     let mut set = |type_: &str, status: bool, reason: &str, message: &str| {
         upsert(&mut all, Condition::new(type_, status, reason, &cut(message), generation, &now));
@@ -40,6 +42,7 @@ pub(crate) async fn passed(
         set(types::PROGRESSING, false, "InvalidConfiguration", "waiting for a change of the spec");
         let news = !before.iter().any(|it| it.reason == "InvalidConfiguration" && it.message == cut(&message));
         if news {
+            warn!(step, message, "the spec is invalid; what runs is left as it is");
             publish(context, &primary, EventType::Warning, "InvalidConfiguration", &message).await;
         }
         if let Some(words) = &pipeline.invalid_status {
@@ -71,14 +74,45 @@ pub(crate) async fn passed(
     } else {
         set(types::FIELDS_SUPPORTED, false, "UnsupportedFields", &unsupported.join("; "));
     }
-    write_conditions(context, primary, &all, writes).await
+    speak_for_others(context, pipeline, &primary, outcome, &mut all, &now).await;
+    write_conditions(context, pipeline, primary, &all, writes).await
+}
+
+/// Says which delegated steps are due, and takes what is known of them into account.
+async fn speak_for_others(
+    context: &Context,
+    pipeline: &Pipeline,
+    primary: &Primary,
+    outcome: &Outcome,
+    all: &mut Vec<Condition>,
+    now: &str,
+) {
+    let generation = primary.object.metadata.generation.unwrap_or_default();
+    let told = delegation::told(primary);
+    let was_ready = told.iter().any(|it| it.type_ == types::READY && it.status == "True");
+    for step in context.delegation.of(pipeline) {
+        let due = outcome.delegated.contains(step);
+        let (reason, message) = if due {
+            ("Reached", format!("a process of its own runs the step {step}"))
+        } else {
+            ("NotReached", format!("the step {step} is not run by a process of its own for as long as this is so"))
+        };
+        upsert(all, Condition::new(&delegated_type(step), due, reason, &message, generation, now));
+        if due {
+            let heard = Heard { step, told: &told, generation, is_run: context.runners.run(step) };
+            fold(all, &heard, now);
+        }
+    }
+    if was_ready && let Some(it) = all.iter().find(|it| it.type_ == types::READY && it.reason == "StepNotRun") {
+        publish(context, primary, EventType::Warning, &it.reason, &it.message).await;
+    }
 }
 
 /// The pass failed: condition and Event, each best effort, since the first error is what counts.
-pub(crate) async fn failed(context: &Context, primary: Primary, error: &PassError) {
+pub(crate) async fn failed(context: &Context, pipeline: &Pipeline, primary: Primary, error: &PassError) {
     let generation = primary.object.metadata.generation.unwrap_or_default();
     let message = cut(&error.chain());
-    let mut all = conditions(&primary);
+    let mut all = conditions(context, pipeline, &primary);
     let news = !all.iter().any(|it| it.type_ == types::DEGRADED && it.status == "True" && it.message == message);
     let now = context.now();
     upsert(&mut all, Condition::new(types::DEGRADED, true, error.reason(), &message, generation, &now));
@@ -87,7 +121,7 @@ pub(crate) async fn failed(context: &Context, primary: Primary, error: &PassErro
         publish(context, &primary, EventType::Warning, error.reason(), &message).await;
     }
     let mut writes = 0;
-    if let Err(error) = write_conditions(context, primary, &all, &mut writes).await {
+    if let Err(error) = write_conditions(context, pipeline, primary, &all, &mut writes).await {
         debug!(error = &error as &dyn std::error::Error, "the failure could not be written to the status");
     }
 }
@@ -170,31 +204,50 @@ async fn invalid_status(
     written
 }
 
+/// Each process under names and field managers of its own, so that none is in another's way.
 async fn write_conditions(
     context: &Context,
-    primary: Primary,
+    pipeline: &Pipeline,
+    mut primary: Primary,
     all: &[Condition],
     writes: &mut u32,
 ) -> Result<(), PassError> {
     if !context.has_conditions(&primary.kind).await {
         return Ok(());
     }
-    let status = json!({"conditions": all});
-    let mut done = Done::default();
-    let written = apply::status(context, primary, MANAGER, &status, &mut done).await;
-    *writes += done.writes;
-    written.map(drop)
+    let alone = context.delegation.part.alone().is_some();
+    let mut statuses = Vec::new();
+    if !alone {
+        statuses.push((MANAGER.to_owned(), json!({"conditions": all})));
+    }
+    for step in &pipeline.steps {
+        let manager = delegation::manager(step);
+        if alone {
+            statuses.push((manager, json!({"conditions": told_of(all, step)})));
+        } else if context.delegation.part.runs(step) {
+            // What a process said that ran it alone before, and does so no longer.
+            statuses.push((manager, json!({})));
+        }
+    }
+    for (manager, status) in statuses {
+        let mut done = Done::default();
+        let written = apply::status(context, primary, &manager, &status, &mut done).await;
+        *writes += done.writes;
+        primary = written?;
+    }
+    Ok(())
 }
 
-/// The host's conditions as they stand.
-fn conditions(primary: &Primary) -> Vec<Condition> {
-    let own = [types::READY, types::PROGRESSING, types::DEGRADED, types::FIELDS_SUPPORTED];
-    let all: Vec<Condition> = primary
-        .value
-        .pointer("/status/conditions")
-        .and_then(|value| serde_json::from_value(value.clone()).ok())
-        .unwrap_or_default();
-    all.into_iter().filter(|it| own.contains(&it.type_.as_str())).collect()
+/// This process' conditions as they stand.
+fn conditions(context: &Context, pipeline: &Pipeline, primary: &Primary) -> Vec<Condition> {
+    let all = delegation::told(primary);
+    if context.delegation.part.alone().is_some() {
+        return pipeline.steps.first().map(|step| heard_of(&all, step)).unwrap_or_default();
+    }
+    let mut own =
+        [types::READY, types::PROGRESSING, types::DEGRADED, types::FIELDS_SUPPORTED].map(str::to_owned).to_vec();
+    own.extend(context.delegation.of(pipeline).map(|step| delegated_type(step)));
+    all.into_iter().filter(|it| own.contains(&it.type_)).collect()
 }
 
 /// Fields that a step says it does not act on: `{"unsupported": [{"field": …, "reason": …}]}` in its notes.

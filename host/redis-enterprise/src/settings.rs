@@ -5,7 +5,8 @@ use std::time::Duration;
 /// Waits and rates. The defaults are meant for real clusters; tests shorten them.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Between two looks at a cluster at rest.
+    /// Between two looks at a cluster at rest: what moves there by itself, such as an endpoint after a failover, is followed
+    /// within two seconds.
     pub rest_interval: Duration,
     /// Between two looks while something moves.
     pub moving_interval: Duration,
@@ -34,7 +35,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            rest_interval: Duration::from_secs(5),
+            rest_interval: Duration::from_secs(1),
             moving_interval: Duration::from_millis(500),
             settle: Duration::from_secs(10),
             restless: Duration::from_secs(120),

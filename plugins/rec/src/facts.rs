@@ -1,7 +1,12 @@
-//! What the managed system answers, as far as this step reads it (REST reference, 3.1, 4.1, 4.3, 5 and 10).
+//! What the managed system answers, as far as this step reads it (REST reference, 3.1, 4.1, 4.3, 5 and 10), and what the host
+//! says of itself.
+
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
+
+use crate::spec::Raw;
 
 /// `GET /v1/bootstrap` of one pod, or why there is none.
 #[derive(Debug, Default, Deserialize)]
@@ -97,4 +102,23 @@ pub(crate) struct Module {
     pub(crate) module_name: String,
     pub(crate) display_name: Option<String>,
     pub(crate) semantic_version: Option<String>,
+}
+
+/// What the host says of itself: the image that it runs from, and the steps that it leaves to processes of their own.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Host {
+    pub(crate) image: Option<String>,
+    pub(crate) image_pull_policy: Option<String>,
+    pub(crate) image_pull_secrets: Vec<String>,
+    pub(crate) delegated: BTreeMap<String, Lone>,
+}
+
+/// How a process is started that runs a step alone, and what it must be allowed.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Lone {
+    pub(crate) arguments: Vec<String>,
+    /// `PolicyRule`s.
+    pub(crate) rules: Vec<Raw>,
 }

@@ -5,6 +5,7 @@ mod account;
 mod config;
 mod network;
 mod pod;
+pub(crate) mod rigger;
 mod secret;
 mod statefulset;
 
@@ -114,5 +115,6 @@ pub(crate) fn desire(
     plan = config::desire(plan, seen, view, course);
     plan = network::desire(plan, seen);
     plan = storage::grow(plan, seen);
+    plan = rigger::desire(plan, seen);
     statefulset::desire(plan, seen, course)
 }

@@ -62,6 +62,7 @@ pub(crate) struct Seen<'a> {
     pub(crate) parts: BTreeMap<&'static str, Fact<Fields>>,
     pub(crate) license: Fact<facts::License>,
     pub(crate) modules: Fact<Vec<facts::Module>>,
+    pub(crate) host: Fact<facts::Host>,
 }
 
 /// The note of the `upgrade` step.
@@ -343,7 +344,7 @@ pub(crate) fn manifest() -> Manifest {
                 .all()
                 .fields(["spec.redisEnterpriseCluster"]),
         )
-        .facts(["bdbs", "bootstrap", "nodes", "nodes-status", "cluster", "policy", "license", "modules"])
+        .facts(["bdbs", "bootstrap", "nodes", "nodes-status", "cluster", "policy", "license", "modules", "host"])
         .writes("v1", "PersistentVolumeClaim")
         // The StatefulSet controller wrote it when it made the claim.
         .takes("v1", "PersistentVolumeClaim", ["spec.resources.requests.storage"])
@@ -355,6 +356,7 @@ pub(crate) fn manifest() -> Manifest {
         .writes("v1", "Service")
         .writes("policy/v1", "PodDisruptionBudget")
         .writes("apps/v1", "StatefulSet")
+        .writes("apps/v1", "Deployment")
         .calls([
             "POST /v1/bootstrap/create_cluster",
             "POST /v1/bootstrap/join_cluster",
@@ -418,6 +420,7 @@ impl<'a> Seen<'a> {
             parts: FACTS.map(|(name, _)| (name, observed.fact(name))).into(),
             license: observed.fact("license"),
             modules: observed.fact("modules"),
+            host: observed.fact("host"),
         })
     }
 

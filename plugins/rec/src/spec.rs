@@ -81,6 +81,9 @@ pub(crate) struct Spec {
     pub(crate) ocsp_configuration: Ocsp,
     pub(crate) auditing: Auditing,
     pub(crate) metrics_config: Metrics,
+    pub(crate) services_rigger_spec: Rigger,
+    pub(crate) redis_enterprise_services_rigger_image_spec: RiggerImage,
+    pub(crate) redis_enterprise_services_rigger_resources: Resources,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -98,6 +101,39 @@ pub(crate) struct Resources {
     pub(crate) limits: Option<BTreeMap<String, Quantity>>,
     pub(crate) requests: Option<BTreeMap<String, Quantity>>,
     pub(crate) claims: Vec<Raw>,
+}
+
+impl Resources {
+    /// Requests and limits; what is not said of one is that of the other, and of neither the default.
+    pub(crate) fn or(
+        &self,
+        default: impl Fn() -> BTreeMap<String, Quantity>,
+    ) -> (BTreeMap<String, Quantity>, BTreeMap<String, Quantity>) {
+        match (self.requests.clone(), self.limits.clone()) {
+            (None, None) => (default(), default()),
+            (Some(requests), None) => (requests.clone(), requests),
+            (None, Some(limits)) => (limits.clone(), limits),
+            (Some(requests), Some(limits)) => (requests, limits),
+        }
+    }
+}
+
+/// What concerns the pod of the services rigger; the rest is that step's own to read.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Rigger {
+    pub(crate) extra_env_vars: Vec<Raw>,
+    pub(crate) pod_annotations: BTreeMap<String, String>,
+    pub(crate) services_rigger_additional_pod_spec_attributes: BTreeMap<String, Raw>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct RiggerImage {
+    pub(crate) repository: Option<String>,
+    pub(crate) version_tag: Option<String>,
+    pub(crate) digest_hash: Option<String>,
+    pub(crate) image_pull_policy: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -364,13 +400,7 @@ impl Spec {
     pub(crate) fn resources(&self) -> (BTreeMap<String, Quantity>, BTreeMap<String, Quantity>) {
         let default =
             || BTreeMap::from([("cpu".to_owned(), Quantity::new("2")), ("memory".to_owned(), Quantity::new("4Gi"))]);
-        let given = &self.redis_enterprise_node_resources;
-        match (given.requests.clone(), given.limits.clone()) {
-            (None, None) => (default(), default()),
-            (Some(requests), None) => (requests.clone(), requests),
-            (None, Some(limits)) => (limits.clone(), limits),
-            (Some(requests), Some(limits)) => (requests, limits),
-        }
+        self.redis_enterprise_node_resources.or(default)
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use stepwright_sdk::{Failure, Observation};
 
-use crate::objects::{ignored_attributes, is_taken_label};
+use crate::objects::{ignored_attributes, is_taken_label, rigger};
 use crate::racks;
 use crate::seen::Seen;
 use crate::spec::Raw;
@@ -53,7 +53,7 @@ const UNSUPPORTED: [(&str, &str); 22] = [
 ];
 const BOOTSTRAPPER: &str = "there is no bootstrapper container: the operator forms the cluster itself";
 const NOT_YET: &str = "this version does not act on it";
-const RIGGER: &str = "the services rigger runs inside the operator, not as pods of its own";
+const RIGGER: &str = "the services rigger runs inside the operator here, not as a pod of its own";
 const USAGE: &str = "this product reports no usage to anybody";
 const VAULT: &str = "secrets are kept in Kubernetes by this version";
 
@@ -146,6 +146,9 @@ pub(crate) fn unsupported(observed: &Observation, seen: &Seen<'_>) -> Result<Vec
     for (path, reason) in UNSUPPORTED {
         let (field, rest) = path.split_once('.').map_or((path, None), |(field, rest)| (field, Some(rest)));
         let Some(value) = whole.spec.get(field) else { continue };
+        if reason == RIGGER && rigger::delegated(seen).is_some() {
+            continue;
+        }
         if !says_nothing(value.get()) && rest.is_none_or(|rest| says_something_below(value, rest)) {
             tell(path.to_owned(), reason);
         }
@@ -168,6 +171,10 @@ pub(crate) fn unsupported(observed: &Observation, seen: &Seen<'_>) -> Result<Vec
     }
     for attribute in ignored_attributes(seen) {
         let field = format!("redisEnterpriseAdditionalPodSpecAttributes.{attribute}");
+        tell(field, "the operator sets this attribute itself");
+    }
+    for attribute in rigger::ignored_attributes(seen).filter(|_| rigger::delegated(seen).is_some()) {
+        let field = format!("servicesRiggerSpec.servicesRiggerAdditionalPodSpecAttributes.{attribute}");
         tell(field, "the operator sets this attribute itself");
     }
     for label in spec.extra_labels.keys().filter(|label| is_taken_label(label)) {

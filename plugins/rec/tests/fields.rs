@@ -88,7 +88,10 @@ fn plans(spec: &Value) -> BTreeMap<&'static str, Value> {
     lost.facts.clear();
     lost.status["state"] = json!("Error");
     (0..3).for_each(|ordinal| lost.says(ordinal, world::says("joining_cluster")));
+    let mut apart = rec_world(World::running(), spec);
+    apart.facts.push(("host".into(), world::host()));
     BTreeMap::from([
+        ("9 the rigger runs apart", read(apart.run())),
         ("7 five nodes run", read(larger.run())),
         ("8 quorum lost", read(lost.run())),
         ("1 new cluster", read(rec_world(World::default(), spec).run())),

@@ -25,18 +25,6 @@ pub(super) async fn route(ask: &Ask<'_>, path: &[&str]) -> Result<Reply, Refusal
             Some(Value::Object(body)) => create(ask, body).await,
             _ => Err(Refusal::bad_request("bdb is missing")),
         },
-        ("GET", ["v1", "bdbs", "alerts"]) => {
-            let all = state.bdbs.values().map(|bdb| (bdb.uid.to_string(), Value::Object(bdb.alerts.clone())));
-            Ok(Reply::json(Value::Object(all.collect())))
-        }
-        ("GET", ["v1", "bdbs", "alerts", id]) => Ok(Reply::json(Value::Object(state.bdb(uid(id)?)?.alerts.clone()))),
-        ("GET", ["v1", "bdbs", "alerts", id, name]) => {
-            let alert = state.bdb(uid(id)?)?.alerts.get(*name).cloned();
-            alert.map(Reply::json).ok_or_else(|| Refusal::not_found("alert_not_found", (*name).to_owned()))
-        }
-        ("POST", ["v1", "bdbs", "alerts", id]) => {
-            ask.change(Command::Bdb(BdbCommand::Alerts { uid: uid(id)?, alerts: ask.call.object()? })).await.map(reply)
-        }
         (_, ["v1", "bdbs", id, rest @ ..]) => one(ask, uid(id)?, rest).await,
         _ => Err(unknown(ask.call)),
     }

@@ -67,7 +67,6 @@ pub(super) async fn route(ask: &Ask<'_>, path: &[&str]) -> Result<Reply, Refusal
             let nodes: Vec<Value> = state.nodes.values().map(nodes::check).collect();
             Ok(Reply::json(json!({"cluster_test_result": state.nodes.values().all(NodeRecord::is_up), "nodes": nodes})))
         }
-        ("GET", ["v1", "cluster", "alerts"]) => Ok(Reply::json(alerts(ask))),
         ("GET", ["v1", "cluster", "actions"]) => Ok(Reply::json(json!({"actions": []}))),
         ("POST", ["v1", "cluster", "actions", "change_master"]) => change_master(ask).await,
         ("GET", ["v1", "cluster", "module-capabilities"]) => Ok(Reply::json(json!({"all_capabilities": []}))),
@@ -173,15 +172,6 @@ fn suffix(ask: &Ask<'_>) -> Value {
     json!({"name": ask.state.name, "default": true, "internal": false, "mdns": false, "use_aaaa_ns": false, "slaves": []})
 }
 
-fn alerts(ask: &Ask<'_>) -> Value {
-    let down = ask.state.nodes.values().filter(|node| !node.is_up()).count();
-    let alert = |on: bool| json!({"enabled": true, "state": on, "severity": if on { "WARNING" } else { "INFO" }, "threshold": "", "change_time": "", "change_value": {}});
-    json!({
-        "cluster_multiple_nodes_down": alert(down > 1), "cluster_even_node_count": alert(ask.state.nodes.len().is_multiple_of(2)),
-        "cluster_too_few_nodes_for_replication": alert(ask.state.nodes.len() < 2),
-    })
-}
-
 fn database_health(ask: &Ask<'_>, bdb: &crate::state::Bdb) -> Value {
     let status = match bdb.status {
         BdbStatus::Active | BdbStatus::ActiveChangePending => "active",
@@ -200,6 +190,7 @@ fn health(ask: &Ask<'_>) -> Value {
     let state = ask.state;
     let now = clock::now();
     let healthy = state.nodes.values().all(NodeRecord::is_up);
+    let forced = ask.node.faults.stands(&Kind::LicenseExpired);
     let nodes: Vec<Value> = state
         .nodes
         .values()
@@ -215,7 +206,7 @@ fn health(ask: &Ask<'_>) -> Value {
     json!({
         "fqdn": state.name, "status": if healthy { "ok" } else { "warning" }, "version": ask.node.settings.version,
         "license": {
-            "expired": state.license.expired(now), "valid_until": iso(state.license.expires),
+            "expired": forced || state.license.expired(now), "valid_until": iso(state.license.expires),
             "shards_in_use": state.shards_in_use(), "shards_limit": state.license.shards_limit,
         },
         "certificates": [], "nodes": nodes, "active_alerts": [],

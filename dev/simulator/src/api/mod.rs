@@ -3,10 +3,12 @@
 //! One match for all paths, in [`route`], instead of a router: what is not in it is 404 with an error body, and every
 //! answer passes the same gate of faults, credentials and redirects.
 
+mod alerts;
 mod auth;
 mod bdbs;
 mod cluster;
 mod nodes;
+mod older;
 mod peer;
 mod shards;
 mod users;
@@ -301,11 +303,17 @@ fn unknown(call: &Call) -> Refusal {
 
 /// What the master answers.
 async fn route(ask: &Ask<'_>, path: &[&str]) -> Result<Reply, Refusal> {
-    let call = ask.call;
-    if ask.node.faults.stands(&Kind::OldVersion) && is_new(path) {
-        return Err(unknown(call));
+    if ask.node.faults.stands(&Kind::OldVersion) {
+        return older::route(ask, path).await;
     }
+    newest(ask, path).await
+}
+
+/// As the newest version answers.
+async fn newest(ask: &Ask<'_>, path: &[&str]) -> Result<Reply, Refusal> {
+    let call = ask.call;
     match path {
+        ["v1", "bdbs" | "nodes" | "cluster", "alerts", ..] => alerts::route(ask, path).await,
         ["v1" | "v2", "bdbs", ..] | ["v1", "bdb_groups"] => bdbs::route(ask, path).await,
         ["v1", "nodes", ..] => nodes::route(ask, path).await,
         ["v1", "shards", ..] => shards::route(ask, path).await,
@@ -320,11 +328,6 @@ async fn route(ask: &Ask<'_>, path: &[&str]) -> Result<Reply, Refusal> {
         | ["v4", ..] => cluster::route(ask, path).await,
         _ => Err(unknown(call)),
     }
-}
-
-/// Paths that older versions do not have (REST reference, 16.7, F18).
-fn is_new(path: &[&str]) -> bool {
-    matches!(path, ["v2", "actions", ..] | ["v4", ..] | ["v1", "metrics_config", ..])
 }
 
 /// A reply with the value, or an empty one for null.

@@ -6,8 +6,7 @@ use super::{Ask, Reply, bdbs, reply, uid, unknown};
 use crate::{
     bootstrap,
     clock::{self, iso},
-    faults::Kind,
-    state::{ActionStatus, ClusterState, Command, NodeRecord, NodeStatus, Refusal, ShardRole, nodes::NodeCommand},
+    state::{ActionStatus, ClusterState, Command, NodeRecord, Refusal, ShardRole, nodes::NodeCommand},
 };
 
 /// Paths that any node answers itself; `None` for all others.
@@ -47,11 +46,6 @@ pub(super) async fn route(ask: &Ask<'_>, path: &[&str]) -> Result<Reply, Refusal
             Ok(Reply::json(Value::Object(all.collect())))
         }
         ("GET", ["v1", "nodes", "actions"]) => Ok(Reply::json(json!({"actions": node_actions(state, None)}))),
-        ("GET", ["v1", "nodes", "alerts"]) => {
-            let all = state.nodes.values().map(|node| (node.uid.to_string(), alerts(node)));
-            Ok(Reply::json(Value::Object(all.collect())))
-        }
-        ("GET", ["v1", "nodes", "alerts", id]) => Ok(Reply::json(alerts(state.node(uid(id)?)?))),
         ("GET", ["v1", "nodes", "check", id]) => {
             let node = state.node(uid(id)?)?;
             Ok(Reply::json(check(node)))
@@ -101,12 +95,7 @@ async fn act(ask: &Ask<'_>, uid: u32, name: &str) -> Result<Reply, Refusal> {
         "maintenance_off" => NodeCommand::MaintenanceOff { uid },
         _ => return Err(unknown(ask.call)),
     };
-    let begun = ask.change(Command::Node(command)).await?;
-    if name == "remove" && ask.node.faults.stands(&Kind::NoRoom) {
-        let error = "insufficient_resources".to_owned();
-        ask.change(Command::Node(NodeCommand::Abandon { uid, error, cancelled: false })).await?;
-    }
-    Ok(reply(begun))
+    ask.change(Command::Node(command)).await.map(reply)
 }
 
 async fn cancel(ask: &Ask<'_>, uid: u32, name: &str) -> Result<Reply, Refusal> {
@@ -117,7 +106,9 @@ async fn cancel(ask: &Ask<'_>, uid: u32, name: &str) -> Result<Reply, Refusal> {
             && action.status == ActionStatus::Running
     });
     if !running {
-        return Err(Refusal::not_found("action_not_found", format!("{name} does not run on node {uid}")));
+        // One that has ended is cleared (REST reference, 5.3).
+        let name = action_name(name).to_owned();
+        return ask.change(Command::Node(NodeCommand::ForgetAction { uid, name })).await.map(reply);
     }
     let error = "cancelled".to_owned();
     ask.change(Command::Node(NodeCommand::Abandon { uid, error, cancelled: true })).await.map(reply)
@@ -188,15 +179,6 @@ fn status(ask: &Ask<'_>, node: &NodeRecord) -> Value {
         view.insert("maintenance_snapshot".to_owned(), snapshot_view(node, snapshot));
     }
     view
-}
-
-fn alerts(node: &NodeRecord) -> Value {
-    let failed = node.status == NodeStatus::Down;
-    let at = node.down_since.map(iso).unwrap_or_default();
-    json!({"node_failed": {
-        "enabled": true, "state": failed, "severity": if failed { "CRITICAL" } else { "INFO" }, "threshold": "",
-        "change_time": at, "change_value": {},
-    }})
 }
 
 /// Part of `GET /v1/cluster/check` and the whole of `GET /v1/nodes/check/{uid}`.

@@ -6,7 +6,9 @@ use super::{Ask, Reply, reply, uid, unknown};
 use crate::{
     clock::{self, iso},
     peers::ShardReport,
-    state::{ActionKind, Bdb, Command, NodeRecord, Refusal, Shard, ShardRole, bdbs::BdbCommand},
+    state::{
+        ActionKind, Bdb, Command, NodeRecord, Refusal, Shard, ShardRole, bdbs::BdbCommand, migration::MigrationCommand,
+    },
 };
 
 pub(super) async fn route(ask: &Ask<'_>, path: &[&str]) -> Result<Reply, Refusal> {
@@ -22,22 +24,33 @@ pub(super) async fn route(ask: &Ask<'_>, path: &[&str]) -> Result<Reply, Refusal
             Ok(Reply::json(ask.fields(found)))
         }
         ("POST", ["v1", "shards", id, "actions", "failover"]) => failover(ask, vec![uid(id)?]).await,
-        ("POST", ["v1", "shards", "actions", "failover"]) => {
-            let body = ask.call.object()?;
-            let uids = body.get("shard_uids").and_then(Value::as_array);
-            let uids: Vec<u32> = uids.into_iter().flatten().filter_map(|uid| uid.as_str()?.parse().ok()).collect();
-            if uids.is_empty() {
-                return Err(Refusal::new(400, "shard_uids_required", "shard_uids is missing"));
-            }
-            failover(ask, uids).await
-        }
-        ("POST", ["v1", "shards", .., "actions", "migrate"]) => Err(Refusal::new(
-            406,
-            "not_supported",
-            "the simulator cannot migrate a shard; put its node into maintenance",
-        )),
+        ("POST", ["v1", "shards", "actions", "failover"]) => failover(ask, shard_uids(ask)?).await,
+        ("POST", ["v1", "shards", id, "actions", "migrate"]) => migrate(ask, vec![uid(id)?]).await,
+        ("POST", ["v1", "shards", "actions", "migrate"]) => migrate(ask, shard_uids(ask)?).await,
         _ => Err(unknown(ask.call)),
     }
+}
+
+/// `shard_uids` of a body: strings.
+fn shard_uids(ask: &Ask<'_>) -> Result<Vec<u32>, Refusal> {
+    let body = ask.call.object()?;
+    let uids = body.get("shard_uids").and_then(Value::as_array);
+    let uids: Vec<u32> = uids.into_iter().flatten().filter_map(|uid| uid.as_str()?.parse().ok()).collect();
+    if uids.is_empty() { Err(Refusal::new(400, "shard_uids_required", "shard_uids is missing")) } else { Ok(uids) }
+}
+
+async fn migrate(ask: &Ask<'_>, shards: Vec<u32>) -> Result<Reply, Refusal> {
+    let mut body = ask.call.object()?;
+    let target = body.get("target_node_uid").and_then(Value::as_u64).and_then(|uid| u32::try_from(uid).ok());
+    let target = target.ok_or_else(|| Refusal::bad_request("target_node_uid is missing or no number"))?;
+    let flag = |key: &str| body.get(key).and_then(Value::as_bool).unwrap_or(false);
+    let (override_rack, preserve_roles) = (flag("override_rack_policy"), flag("preserve_roles"));
+    let command = Command::Migration(MigrationCommand::Begin { shards, target, override_rack, preserve_roles });
+    // Here the body asks for a rehearsal, elsewhere the query does.
+    if body.remove("dry_run") == Some(Value::Bool(true)) {
+        return ask.state.clone().apply(command, &ask.node.context()).map(reply);
+    }
+    ask.change(command).await.map(reply)
 }
 
 async fn failover(ask: &Ask<'_>, shards: Vec<u32>) -> Result<Reply, Refusal> {
@@ -68,14 +81,19 @@ pub(super) fn list(ask: &Ask<'_>, bdb: Option<u32>) -> Value {
 }
 
 fn view(bdb: &Bdb, shard: &Shard, report: Option<&ShardReport>) -> Value {
-    let running = report.is_some_and(|report| report.running);
+    let (status, detailed) = match report {
+        Some(report) if report.running && report.trimming => ("trimming", "trimming"),
+        Some(report) if report.running && bdb.parent_group(shard).is_some() => ("inactive", "importing"),
+        Some(report) if report.running => ("active", "ok"),
+        _ => ("inactive", "down"),
+    };
     let mut view = json!({
         "uid": shard.uid.to_string(), "bdb_uid": bdb.uid, "node_uid": shard.node.to_string(), "role": shard.role,
-        "status": if running { "active" } else { "inactive" }, "detailed_status": if running { "ok" } else { "down" },
+        "status": status, "detailed_status": detailed,
         "assigned_slots": format!("{}-{}", shard.slots.0, shard.slots.1), "loading": {"status": "idle"},
         "redis_info": {
             "used_memory": report.map_or(0, |report| report.used_memory), "keys": report.map_or(0, |report| report.keys),
-            "maxmemory": bdb.shard_memory(), "connected_clients": report.map_or(0, |report| report.clients),
+            "maxmemory": bdb.shard_limit(), "connected_clients": report.map_or(0, |report| report.clients),
         },
         "backup": {}, "report_timestamp": iso(clock::now()),
     });

@@ -1,8 +1,11 @@
 //! The proxy of a database: listens on its port and leads clients to its master shards (REST reference, 16.8).
 //!
-//! A database of one shard gets its bytes passed through untouched. More shards need the commands read: [`sharded`].
+//! One [`client`] for each connection reads the commands. When the shards move the clients are cut off, as the product
+//! does; when a resharding only adds shards they are held for a moment and stay.
 
-mod sharded;
+mod client;
+mod merge;
+mod transaction;
 
 use std::{
     io,
@@ -14,9 +17,8 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::watch,
+    sync::{RwLock, watch},
     task::JoinSet,
 };
 use tracing::{debug, warn};
@@ -25,7 +27,7 @@ use crate::{
     node::Node,
     peers::EndpointReport,
     settings::dial,
-    state::{Bdb, ClusterState, ShardRole},
+    state::{Bdb, ClusterState, ShardRole, reshard::Stage},
 };
 
 /// A port that is taken is tried again after this time.
@@ -41,27 +43,65 @@ pub struct Route {
     pub port: u16,
     /// Whether clients speak TLS.
     pub tls: bool,
-    /// Master shards in the order of their slots: first and last slot, host, port.
-    pub shards: Vec<((u16, u16), String, u16)>,
+    /// Master shards in the order of their slots.
+    pub shards: Vec<Place>,
+    /// The hold in force: no command may begin.
+    pub held: Option<u64>,
+    /// Whether shards may hold keys that are not theirs, which clients must not see.
+    pub trimming: bool,
+}
+
+/// One master shard.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// First and last slot.
+    pub slots: (u16, u16),
+    /// Where to dial it.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
 }
 
 impl Route {
     /// What the state says of a database.
     pub fn of(state: &ClusterState, bdb: &Bdb) -> Self {
         let masters = bdb.shards.iter().filter(|shard| shard.role == ShardRole::Master);
-        let mut shards: Vec<_> = masters
-            .filter_map(|shard| Some((shard.slots, dial(&state.nodes.get(&shard.node)?.addr), shard.port)))
-            .collect();
+        let place = |shard: &crate::state::Shard| {
+            let host = dial(&state.nodes.get(&shard.node)?.addr);
+            Some(Place { slots: shard.slots, host, port: shard.port })
+        };
+        let mut shards: Vec<_> = masters.filter_map(place).collect();
         shards.sort();
-        Self { port: bdb.endpoint.port, tls: bdb.text("tls_mode") == "enabled", shards }
+        Self {
+            port: bdb.endpoint.port,
+            tls: bdb.text("tls_mode") == "enabled",
+            shards,
+            held: bdb.reshard.as_ref().and_then(|reshard| reshard.held()),
+            trimming: bdb.reshard.as_ref().is_some_and(|reshard| matches!(reshard.stage, Stage::Cut | Stage::Trim)),
+        }
+    }
+
+    /// Whether clients of this route can stay with `next`: every shard they may be talking to is still one.
+    fn leads_on_to(&self, next: &Self) -> bool {
+        let stays = |old: &Place| next.shards.iter().any(|new| (&new.host, new.port) == (&old.host, old.port));
+        self.tls == next.tls && self.shards.iter().all(stays)
     }
 }
 
-/// Listens until the route is gone. Clients are cut off when their shards move, as the product does.
+/// What every client of a proxy shares.
+#[derive(Clone)]
+struct Hall {
+    /// The newest route.
+    routes: watch::Receiver<Arc<Route>>,
+    /// A command under way holds it for reading, so that whoever gets it for writing knows that there is none.
+    gate: Arc<RwLock<()>>,
+}
+
+/// Listens until the route is gone.
 pub async fn serve(node: Arc<Node>, uid: u32, mut routes: watch::Receiver<Option<Route>>) {
     let connections = Arc::new(AtomicU64::new(0));
-    let tell = |bound: bool, error: Option<String>| {
-        let report = EndpointReport { bound, error, connections: connections.load(Ordering::Relaxed) };
+    let tell = |bound: bool, error: Option<String>, held: Option<u64>| {
+        let report = EndpointReport { bound, error, connections: connections.load(Ordering::Relaxed), held };
         node.local.lock().endpoints.insert(uid, report);
     };
     loop {
@@ -71,7 +111,7 @@ pub async fn serve(node: Arc<Node>, uid: u32, mut routes: watch::Receiver<Option
             Ok(listener) => listener,
             Err(error) => {
                 warn!(bdb = uid, port = route.port, %error, "failed to listen for a database");
-                tell(false, Some(error.to_string()));
+                tell(false, Some(error.to_string()), None);
                 tokio::select! {
                     changed = routes.changed() => if changed.is_err() { break },
                     () = tokio::time::sleep(RETRY) => {}
@@ -79,9 +119,13 @@ pub async fn serve(node: Arc<Node>, uid: u32, mut routes: watch::Receiver<Option
                 continue;
             }
         };
+        let (sender, receiver) = watch::channel(Arc::new(route.clone()));
+        let hall = Hall { routes: receiver, gate: Arc::new(RwLock::new(())) };
         let mut clients = JoinSet::new();
+        let (mut quieting, mut held) = (JoinSet::new(), None);
+        quiet(&mut quieting, &hall, route.held);
         let alive = loop {
-            tell(true, None);
+            tell(true, None, held);
             tokio::select! {
                 changed = routes.changed() => {
                     let news = routes.borrow_and_update().clone();
@@ -89,18 +133,29 @@ pub async fn serve(node: Arc<Node>, uid: u32, mut routes: watch::Receiver<Option
                     if news.port != route.port {
                         break true;
                     }
-                    if news != route {
+                    if !route.leads_on_to(&news) {
                         clients.shutdown().await;
-                        route = news;
+                    }
+                    if news.held != route.held {
+                        quieting.shutdown().await;
+                        held = None;
+                    }
+                    let again = news.held != route.held;
+                    route = news;
+                    sender.send_replace(Arc::new(route.clone()));
+                    if again {
+                        quiet(&mut quieting, &hall, route.held);
                     }
                 }
+                Some(done) = quieting.join_next() => held = done.ok(),
                 Some(_) = clients.join_next() => {}
                 accepted = listener.accept() => {
                     let Ok((stream, _)) = accepted else { continue };
-                    let (node, route, connections) = (Arc::clone(&node), route.clone(), Arc::clone(&connections));
+                    let (node, hall, connections) = (Arc::clone(&node), hall.clone(), Arc::clone(&connections));
+                    let tls = route.tls;
                     clients.spawn(async move {
                         let _counted = Counted::new(connections);
-                        if let Err(error) = attend(&node, stream, &route).await {
+                        if let Err(error) = attend(&node, stream, tls, hall).await {
                             debug!(bdb = uid, %error, "a client's connection ended");
                         }
                     });
@@ -113,6 +168,17 @@ pub async fn serve(node: Arc<Node>, uid: u32, mut routes: watch::Receiver<Option
         }
     }
     node.local.lock().endpoints.remove(&uid);
+}
+
+/// Waits until no command is under way.
+fn quiet(tasks: &mut JoinSet<u64>, hall: &Hall, held: Option<u64>) {
+    if let Some(hold) = held {
+        let gate = Arc::clone(&hall.gate);
+        tasks.spawn(async move {
+            drop(gate.write().await);
+            hold
+        });
+    }
 }
 
 /// Counts a connection for as long as it lives.
@@ -131,24 +197,13 @@ impl Drop for Counted {
     }
 }
 
-async fn attend(node: &Node, stream: TcpStream, route: &Route) -> io::Result<()> {
+async fn attend(node: &Node, stream: TcpStream, tls: bool, hall: Hall) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    if route.tls {
+    if tls {
         let handshake = node.proxy_identity.acceptor().accept(stream);
         let stream = tokio::time::timeout(HANDSHAKE_LIMIT, handshake).await.map_err(|_| io::ErrorKind::TimedOut)??;
-        lead(stream, route).await
+        client::attend(stream, hall).await
     } else {
-        lead(stream, route).await
-    }
-}
-
-async fn lead<S: AsyncRead + AsyncWrite + Unpin>(mut client: S, route: &Route) -> io::Result<()> {
-    match route.shards.as_slice() {
-        [(_, host, port)] => {
-            let mut shard = TcpStream::connect((host.as_str(), *port)).await?;
-            shard.set_nodelay(true)?;
-            tokio::io::copy_bidirectional(&mut client, &mut shard).await.map(|_| ())
-        }
-        shards => sharded::attend(client, shards).await,
+        client::attend(stream, hall).await
     }
 }

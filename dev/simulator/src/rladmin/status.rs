@@ -11,11 +11,20 @@ use super::{
 pub(super) async fn render(local: &Local, options: &[&str]) -> Result<String, RladminError> {
     let sections = ["nodes", "databases", "endpoints", "shards"];
     let asked: Vec<&str> = options.iter().copied().filter(|option| sections.contains(option)).collect();
-    let extra = options.windows(2).any(|pair| pair == ["extra", "all"]);
-    if let Some(option) = options.iter().find(|option| !sections.contains(option) && !["extra", "all"].contains(option))
-    {
-        return Err(RladminError::Usage(format!("unknown option of status: {option}")));
+    let mut wanted = Vec::new();
+    let mut rest = options.iter();
+    while let Some(option) = rest.next() {
+        match (*option, rest.as_slice().first()) {
+            ("extra", Some(name @ (&"all" | &"rack_id"))) => {
+                wanted.push(*name);
+                rest.next();
+            }
+            (section, _) if sections.contains(&section) => {}
+            (unknown, _) => return Err(RladminError::Usage(format!("unknown option of status: {unknown}"))),
+        }
     }
+    let extra = wanted.contains(&"all");
+    let racks = extra || wanted.contains(&"rack_id");
     let nodes = local.get("/v1/nodes").await?;
     let status = local.get("/v1/nodes/status").await?;
     let bdbs = local.get("/v1/bdbs").await?;
@@ -28,6 +37,7 @@ pub(super) async fn render(local: &Local, options: &[&str]) -> Result<String, Rl
         status: &status,
         own: cell(&own, "node_uid"),
         extra,
+        racks,
     };
     let mut out = Vec::new();
     if extra {
@@ -56,7 +66,10 @@ struct Seen<'a> {
     shards: &'a [Value],
     status: &'a Value,
     own: String,
+    /// All columns.
     extra: bool,
+    /// The racks of nodes and shards.
+    racks: bool,
 }
 
 impl Seen<'_> {
@@ -77,7 +90,7 @@ impl Seen<'_> {
     }
 
     fn nodes(&self) -> Table {
-        let racks = self.extra || self.nodes.iter().any(|node| !cell(node, "rack_id").is_empty());
+        let racks = self.racks || self.nodes.iter().any(|node| !cell(node, "rack_id").is_empty());
         let mut head = vec!["NODE:ID", "ROLE", "ADDRESS", "EXTERNAL_ADDRESS", "HOSTNAME"];
         head.extend(if self.extra { vec!["MASTERS", "SLAVES", "OVERBOOKING_DEPTH"] } else { vec!["SHARDS"] });
         head.extend(["CORES", "FREE_RAM", "PROVISIONAL_RAM", "VERSION"]);
@@ -215,6 +228,7 @@ impl Seen<'_> {
         if self.extra {
             head.extend(["BACKUP_PROGRESS", "RAM_FRAG", "WATCHDOG_STATUS"]);
         }
+        head.extend(self.racks.then_some("RACK-ID"));
         head.push("STATUS");
         let mut table = Table::new(&head);
         for shard in self.shards {
@@ -233,6 +247,15 @@ impl Seen<'_> {
             ];
             if self.extra {
                 row.extend(["N/A", "N/A", if ok { "OK" } else { "DOWN" }].map(str::to_owned));
+            }
+            if self.racks {
+                let uid = cell(shard, "node_uid");
+                let node = self.nodes.iter().find(|node| cell(node, "uid") == uid);
+                row.push(
+                    node.map(|node| cell(node, "rack_id"))
+                        .filter(|rack| !rack.is_empty())
+                        .unwrap_or_else(|| "-".to_owned()),
+                );
             }
             row.push(if ok { "OK" } else { "DOWN" }.to_owned());
             table.row(row);

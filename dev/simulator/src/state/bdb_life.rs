@@ -32,6 +32,7 @@ impl ClusterState {
                     bdb.shards.clear();
                 } else {
                     bdb.status = BdbStatus::Active;
+                    bdb.undo_reshard();
                     if let Some(old) = bdb.rollback.take() {
                         (bdb.config, bdb.passwords, bdb.shards) = (old.config, old.passwords, old.shards);
                         bdb.version += 1;
@@ -71,6 +72,7 @@ impl ClusterState {
                 self.shard_mut(shard)?.synced = synced;
                 Ok(Value::Null)
             }
+            BdbCommand::Reshard { uid, stage } => self.reshard_to(uid, stage, ctx),
             BdbCommand::Failover { shard, track } => self.failover(shard, track, ctx),
         }
     }
@@ -118,6 +120,7 @@ impl ClusterState {
             alerts: defaults::bdb_alerts(),
             traffic_stopped: false,
             recovering: false,
+            reshard: None,
             config,
         };
         self.validate(&bdb)?;
@@ -178,11 +181,19 @@ impl ClusterState {
         }
         self.validate(&bdb)?;
         let mut duration = 500;
-        if bdb.groups() != old_groups {
-            let multiple = bdb.groups() > old_groups && bdb.groups().is_multiple_of(old_groups);
-            let why =
-                if multiple { "the simulator cannot reshard yet" } else { "shards_count can only grow to a multiple" };
-            return Err(Refusal::new(406, "bad_shards_blueprint", why));
+        let grows = bdb.groups() != old_groups;
+        if grows && (bdb.groups() < old_groups || !bdb.groups().is_multiple_of(old_groups)) {
+            return Err(Refusal::new(406, "bad_shards_blueprint", "shards_count can only grow to a multiple"));
+        }
+        if old.is_sharded() && !bdb.flag("sharding") {
+            return Err(Refusal::new(406, "invalid_sharding", "a sharded database stays sharded"));
+        }
+        if grows && old_replication && !bdb.replication() {
+            return Err(Refusal::new(
+                406,
+                "invalid_replication",
+                "replication can end once the database has its shards",
+            ));
         }
         // Room is asked for with the old claim given back.
         self.bdbs.remove(&uid);
@@ -190,6 +201,9 @@ impl ClusterState {
         self.resize(&mut bdb, old_replication)?;
         if bdb.replication() && !old_replication {
             duration = 1500;
+        }
+        if grows {
+            self.begin_reshard(&mut bdb, old_groups, ctx)?;
         }
         if flush {
             bdb.shards.iter_mut().for_each(|shard| shard.flushes += 1);
@@ -228,7 +242,9 @@ impl ClusterState {
                 return Err(Refusal::new(406, "replication_node_violation", "replication needs at least two nodes"));
             }
             self.license_has_room(bdb.shards.len() * 2)?;
-            for group in 0..bdb.groups() {
+            let mut groups: Vec<u32> = bdb.shards.iter().map(|shard| shard.group).collect();
+            groups.dedup();
+            for group in groups {
                 self.add_replica(bdb, group, &[])?;
             }
         }

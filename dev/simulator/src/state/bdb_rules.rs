@@ -8,6 +8,9 @@ impl ClusterState {
     /// The database if no state machine works on it.
     pub(super) fn free_bdb(&self, uid: u32) -> Result<Bdb, Refusal> {
         let bdb = self.bdb(uid)?;
+        if self.migrates(uid) {
+            return Err(Refusal::busy(format!("a shard of database {uid} is on its way to another node")));
+        }
         if bdb.busy() || bdb.status == BdbStatus::Recovery {
             return Err(Refusal::busy(format!("database {uid} is {}", bdb.status.word())));
         }

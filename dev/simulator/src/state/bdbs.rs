@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{ClusterState, Object, Refusal, digest};
+use super::{
+    ClusterState, Object, Refusal, digest,
+    reshard::{Reshard, Stage},
+};
 use crate::clock::{Millis, iso};
 
 /// Status words (REST reference, 6.3).
@@ -93,6 +96,12 @@ pub struct Rollback {
     pub(super) shards: Vec<Shard>,
 }
 
+impl Rollback {
+    pub(super) fn is_sharded(&self) -> bool {
+        self.config.get("sharding").and_then(Value::as_bool).unwrap_or(false)
+    }
+}
+
 /// A database.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Bdb {
@@ -126,6 +135,9 @@ pub struct Bdb {
     pub traffic_stopped: bool,
     /// Whether a recovery was started.
     pub recovering: bool,
+    /// The resharding under way.
+    #[serde(default)]
+    pub reshard: Option<Reshard>,
 }
 
 /// Changes to databases.
@@ -155,6 +167,8 @@ pub enum BdbCommand {
     Start { shard: u32, token: String },
     /// A replica caught up, or is known not to have.
     Synced { shard: u32, synced: bool },
+    /// A resharding goes on to a stage, or with none is over.
+    Reshard { uid: u32, stage: Option<Stage> },
     /// The replica of a master takes over.
     Failover { shard: u32, track: bool },
 }
@@ -232,6 +246,15 @@ impl Bdb {
     }
 
     pub(super) fn swap_roles(&mut self, master: u32, replica: u32) {
+        // Shards in the making start again from the new master.
+        let group = self.shards.iter().find(|shard| shard.uid == master).map(|shard| shard.group);
+        let orphans: Vec<u32> = self
+            .shards
+            .iter()
+            .filter(|one| group.is_some() && self.parent_group(one) == group)
+            .map(|one| one.uid)
+            .collect();
+        self.shards.iter_mut().filter(|shard| orphans.contains(&shard.uid)).for_each(|shard| shard.synced = false);
         for shard in &mut self.shards {
             if shard.uid == master {
                 (shard.role, shard.synced) = (ShardRole::Slave, false);
@@ -243,6 +266,10 @@ impl Bdb {
     }
 
     pub(super) fn enter_recovery(&mut self) {
+        self.undo_reshard();
+        if let Some(reshard) = &mut self.reshard {
+            reshard.stage = Stage::Trim;
+        }
         self.status = BdbStatus::Recovery;
         self.recovering = false;
         self.rollback = None;

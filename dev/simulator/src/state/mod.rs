@@ -11,10 +11,12 @@ pub mod bdbs;
 pub mod command;
 pub mod defaults;
 pub mod license;
+pub mod migration;
 pub mod nodes;
 pub mod optional;
 pub mod placement;
 pub mod refusal;
+pub mod reshard;
 pub mod users;
 
 use std::collections::BTreeMap;
@@ -115,6 +117,9 @@ pub struct ClusterState {
     /// Optional parts of the configuration (4.5).
     #[serde(default)]
     pub parts: optional::Parts,
+    /// Shards on their way to another node (8).
+    #[serde(default)]
+    pub migrations: Vec<migration::Migration>,
     /// Actions, running and finished (7).
     pub actions: Vec<Action>,
     /// Event log (4.5), newest last.
@@ -170,6 +175,7 @@ impl ClusterState {
                 .map(|name| (name.to_owned(), certificate.clone()))
                 .collect(),
             parts: optional::Parts::new(),
+            migrations: Vec::new(),
             actions: Vec::new(),
             log: Vec::new(),
             secret: digest(&[&entropy, "secret"]),
@@ -199,6 +205,7 @@ impl ClusterState {
             bdb.enter_recovery();
         }
         self.actions.clear();
+        self.migrations.clear();
         let uid = survivor.uid;
         self.nodes.insert(uid, NodeRecord { voter: true, status: NodeStatus::Active, down_since: None, ..survivor });
         self.event(ctx, "cluster_recovered", json!({"node_uid": uid}));

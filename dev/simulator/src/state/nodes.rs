@@ -144,6 +144,8 @@ pub enum NodeCommand {
     MaintenanceOff { uid: u32 },
     /// Give up a removal or maintenance.
     Abandon { uid: u32, error: String, cancelled: bool },
+    /// What is kept of an action that has ended is cleared.
+    ForgetAction { uid: u32, name: String },
     /// One round of moving shards off it.
     Drain { uid: u32 },
 }
@@ -240,6 +242,15 @@ impl ClusterState {
                     if let Some(action) = self.actions.iter_mut().find(|action| action.uid == uid && cancelled) {
                         action.status = super::ActionStatus::Cancelled;
                     }
+                }
+                Ok(Value::Null)
+            }
+            NodeCommand::ForgetAction { uid, name } => {
+                let object = format!("node:{uid}");
+                let kept = self.actions.len();
+                self.actions.retain(|one| one.object != object || one.name != name || one.ended.is_none());
+                if self.actions.len() == kept {
+                    return Err(Refusal::not_found("action_not_found", format!("nothing is kept of {name} on {object}")));
                 }
                 Ok(Value::Null)
             }
@@ -399,6 +410,10 @@ impl ClusterState {
     }
 
     fn drain_bdb(&mut self, bdb: &mut super::Bdb, uid: u32, leaves: bool) -> Result<(), Refusal> {
+        // One that is being resharded is moved when that is over.
+        if bdb.reshard.is_some() {
+            return Ok(());
+        }
         let here: Vec<u32> = bdb.shards.iter().filter(|shard| shard.node == uid).map(|shard| shard.uid).collect();
         for shard_uid in here {
             let Some(shard) = bdb.shards.iter().find(|shard| shard.uid == shard_uid).cloned() else { continue };

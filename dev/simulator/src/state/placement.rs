@@ -41,6 +41,13 @@ impl ClusterState {
     pub fn place(&self, wish: &Wish<'_>) -> Result<Vec<(u32, Option<u32>)>, Refusal> {
         let refuse =
             || Refusal::new(406, "insufficient_resources", "Not enough resources in cluster to host the database");
+        // Said only if it is the racks alone that stand in the way.
+        let refuse_racks = || match self.place(&Wish { rack_aware: false, ..wish.clone() }) {
+            Ok(_) if wish.rack_aware => {
+                Refusal::new(406, "rack_awareness_violation", "no node on another rack has room for the replica")
+            }
+            _ => refuse(),
+        };
         // (node, free memory, shards placed now)
         let mut room: Vec<(&NodeRecord, u64, u32)> = self
             .nodes
@@ -69,7 +76,8 @@ impl ClusterState {
             .map(|_| {
                 let master = pick(None).ok_or_else(refuse)?;
                 let uid = master.0;
-                let replica = if wish.replication { Some(pick(Some(master)).ok_or_else(refuse)?.0) } else { None };
+                let replica =
+                    if wish.replication { Some(pick(Some(master)).ok_or_else(refuse_racks)?.0) } else { None };
                 Ok((uid, replica))
             })
             .collect()
@@ -78,7 +86,14 @@ impl ClusterState {
     /// Adds a replica of `group` on a node that is neither in `avoid` nor holds the group already.
     pub(super) fn add_replica(&mut self, bdb: &mut Bdb, group: u32, avoid: &[u32]) -> Result<(), Refusal> {
         let mut avoid = avoid.to_vec();
-        avoid.extend(bdb.shards.iter().filter(|shard| shard.group == group).map(|shard| shard.node));
+        let family: Vec<u32> = bdb.shards.iter().filter(|shard| shard.group == group).map(|shard| shard.node).collect();
+        let racks: Vec<&str> =
+            family.iter().filter_map(|uid| self.nodes.get(uid)).map(|one| one.rack_id.as_str()).collect();
+        // A shard that only moves has no other copy whose rack would be in the way.
+        if bdb.flag("rack_aware") && bdb.replication() {
+            avoid.extend(self.nodes.values().filter(|one| racks.contains(&one.rack_id.as_str())).map(|one| one.uid));
+        }
+        avoid.extend(&family);
         let wish = Wish {
             groups: 1,
             replication: false,

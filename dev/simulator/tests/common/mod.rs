@@ -3,6 +3,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part of this")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "this is test code, though not in a #[test]")]
 
+pub mod writer;
+
 use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -203,6 +205,22 @@ impl Node {
     pub async fn maxmemory(&self, port: u16, password: &str) -> u64 {
         let reply = self.redis(port, password, &["CONFIG", "GET", "maxmemory"]).await.unwrap();
         reply.lines().last().unwrap().parse().unwrap()
+    }
+
+    /// A license that permits many shards.
+    pub async fn license(&self) {
+        let text = "----- LICENSE START -----\nanything\n----- LICENSE END -----\n";
+        assert_eq!(self.call("PUT", "/v1/license", &json!({"license": text})).await.0, 200);
+    }
+
+    /// The real command line client, at an endpoint.
+    pub fn redis_cli(&self, port: u16, words: &[&str]) -> String {
+        let output = Command::new("timeout")
+            .args(["60", "redis-cli", "-h", &self.host, "-p", &port.to_string()])
+            .args(words)
+            .output()
+            .unwrap();
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
     }
 
     pub fn rladmin(&self, words: &[&str]) -> Output {

@@ -16,7 +16,7 @@ use crate::print;
 use crate::remote::{Cluster, query};
 
 /// Recorded passes that are looked through.
-const PASSES: &str = "1000";
+const PASSES: usize = 1_000;
 
 pub(super) async fn diff(cluster: &Cluster, name: &str) -> anyhow::Result<()> {
     let (all, operator) = look(cluster).await?;
@@ -24,8 +24,8 @@ pub(super) async fn diff(cluster: &Cluster, name: &str) -> anyhow::Result<()> {
     let Some(plugin) = all.iter().rfind(|it| it.is_called(name)) else {
         bail!("there is no plugin `{name}`; `stepwright plugins list` shows those that there are");
     };
-    let records: Vec<Arc<PassRecord>> =
-        cluster.read(&format!("/v1/passes{}", query(&[("limit", Some(PASSES))]))).await?;
+    let path = format!("/v1/passes{}", query(&[("limit", Some(&PASSES.to_string()))]));
+    let records = cluster.passes(&path, usize::MAX).await?;
     let mut parts = Vec::new();
     parts.extend(rehearsal(plugin)?);
     parts.extend(Shadowed::of(&records, &plugin.digest).text());

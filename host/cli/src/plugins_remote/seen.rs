@@ -79,11 +79,10 @@ impl Seen {
 pub(super) async fn look(cluster: &Cluster) -> anyhow::Result<(Vec<Seen>, anyhow::Result<()>)> {
     let maps = maps(cluster).await;
     let mut all: Vec<Seen> = Vec::new();
-    let operator = match cluster.read::<Value>("/v1/plugins").await {
+    let operator = match cluster.read_all::<Value>("/v1/plugins").await {
         Err(error) => Err(error),
-        Ok(view) => {
-            let plugins = view.get("plugins").and_then(Value::as_array).cloned().unwrap_or_default();
-            all.extend(plugins.into_iter().map(Seen::from_operator));
+        Ok(views) => {
+            all = merged(&views);
             Ok(())
         }
     };
@@ -109,6 +108,24 @@ pub(super) async fn look(cluster: &Cluster) -> anyhow::Result<(Vec<Seen>, anyhow
     Ok((all, operator))
 }
 
+/// What the operator says of steps that another process runs, that one knows better.
+fn merged(views: &[(Vec<String>, Value)]) -> Vec<Seen> {
+    let delegated: Vec<&String> = views.iter().flat_map(|(steps, _)| steps).collect();
+    let mut all: Vec<Seen> = Vec::new();
+    for (alone, view) in views {
+        let plugins = view.get("plugins").and_then(Value::as_array).into_iter().flatten();
+        for it in plugins.cloned().map(Seen::from_operator) {
+            let elsewhere = !it.steps.is_empty() && it.steps.iter().all(|step| delegated.contains(&step));
+            let same = |other: &Seen| (&other.config_map, &other.digest) == (&it.config_map, &it.digest);
+            let known = it.config_map.is_some() && all.iter().any(same);
+            if !(known || alone.is_empty() && elsewhere) {
+                all.push(it);
+            }
+        }
+    }
+    all
+}
+
 async fn maps(cluster: &Cluster) -> Result<Vec<ConfigMap>, String> {
     let namespace = &cluster.operator_namespace;
     let api: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), namespace);
@@ -122,6 +139,21 @@ async fn maps(cluster: &Cluster) -> Result<Vec<ConfigMap>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_process_that_runs_a_step_is_believed_about_it() {
+        let plugin = |map: Option<&str>, digest: &str, steps: &[&str]| json!({"configMap": map, "digest": digest, "steps": steps});
+        let main = json!({"plugins": [
+            plugin(None, "1", &["rec"]), plugin(None, "2", &["rigger"]), plugin(Some("both"), "3", &["rec", "rigger"]),
+        ]});
+        let lone = json!({"plugins": [
+            plugin(None, "2", &["rigger"]), plugin(Some("mine"), "4", &["rigger"]), plugin(Some("both"), "3", &["rigger"]),
+        ]});
+        let all = merged(&[(Vec::new(), main.clone()), (vec!["rigger".to_owned()], lone)]);
+        let shown: Vec<String> = all.iter().map(|it| format!("{}:{}", it.digest, it.steps.join(","))).collect();
+        assert_eq!(shown, ["1:rec", "3:rec,rigger", "2:rigger", "4:rigger"]);
+        assert_eq!(merged(&[(Vec::new(), main)]).len(), 3);
+    }
 
     #[test]
     fn what_the_operator_says_is_read_as_far_as_it_is_known_and_kept_whole() {

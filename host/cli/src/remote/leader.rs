@@ -9,11 +9,12 @@ use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, ListParams, Portforwarder};
 use kube::{Client, ResourceExt};
+use stepwright_core::delegation::steps_of_lease;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// As in `deploy/operator.yaml`.
@@ -85,6 +86,28 @@ pub(super) async fn pod(client: &Client, namespace: &str, lease: &str) -> anyhow
     })
 }
 
+/// A process that runs some steps alone.
+pub(super) struct Lone {
+    pub(super) steps: Vec<String>,
+    /// The name of its pod, or why there is none.
+    pub(super) holder: Result<String, String>,
+}
+
+/// Those whose Leases are beside the operator's. Whoever may not list Leases sees the operator alone.
+pub(super) async fn lone(client: &Client, namespace: &str, main: &str) -> Vec<Lone> {
+    let leases: Api<Lease> = Api::namespaced(client.clone(), namespace);
+    let Ok(found) = leases.list(&ListParams::default()).await else { return Vec::new() };
+    let mut all = Vec::new();
+    for lease in found {
+        let name = lease.name_any();
+        let steps: Vec<String> = steps_of_lease(main, &name).map(str::to_owned).collect();
+        if !steps.is_empty() {
+            all.push(Lone { steps, holder: held(lease.spec, &format!("Lease {namespace}/{name}")) });
+        }
+    }
+    all
+}
+
 async fn holder(client: &Client, namespace: &str, lease: &str) -> Result<String, String> {
     let leases: Api<Lease> = Api::namespaced(client.clone(), namespace);
     let which = format!("Lease {namespace}/{lease}");
@@ -94,7 +117,11 @@ async fn holder(client: &Client, namespace: &str, lease: &str) -> Result<String,
         }
         error => format!("{which} could not be read: {error}"),
     })?;
-    let spec = found.and_then(|it| it.spec).ok_or_else(|| format!("there is no {which}"))?;
+    held(found.ok_or_else(|| format!("there is no {which}"))?.spec, &which)
+}
+
+fn held(spec: Option<LeaseSpec>, which: &str) -> Result<String, String> {
+    let spec = spec.ok_or_else(|| format!("{which} is empty"))?;
     let holder =
         spec.holder_identity.filter(|it| !it.is_empty()).ok_or_else(|| format!("{which} is held by nobody"))?;
     let until = spec.renew_time.map(|it| it.0.as_second() + i64::from(spec.lease_duration_seconds.unwrap_or(0)));

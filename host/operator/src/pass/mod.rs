@@ -1,6 +1,7 @@
 //! One pass over one primary: choose, observe, ask, review, admit, apply, report, step by step. The list of a reconcile's
 //! stages.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use stepwright_core::plan::{Progress, Violation, Wait};
 
 use crate::apply::{self, Primary};
 use crate::controller::{Context, SCHEMA_RETRY};
+use crate::delegation;
 use crate::error::PassError;
 use crate::memory::Stopped;
 use crate::report;
@@ -52,6 +54,8 @@ pub(crate) struct Outcome {
     pub skipped: bool,
     /// What steps noted.
     pub notes: Vec<(String, String)>,
+    /// Steps that were come to, and that other processes run.
+    pub delegated: Vec<String>,
     pub writes: u32,
     pub again_in: Option<Duration>,
 }
@@ -109,6 +113,11 @@ async fn over(
             primary = apply::finalizer(context, primary, finalizer, true).await?;
         }
     } else if primary.deleting() {
+        context.released(&primary.object);
+        return Ok(Next::AwaitChange);
+    }
+    if context.delegation.part.alone().is_some() && !delegation::due(pipeline, &primary) {
+        // The main process says when: its word is a change of the primary.
         return Ok(Next::AwaitChange);
     }
 
@@ -116,7 +125,7 @@ async fn over(
     let result = steps(context, pipeline, &mut primary, &mut outcome, log).await;
     if let Err(error) = result {
         if !error.is_quiet() {
-            report::failed(context, primary, &error).await;
+            report::failed(context, pipeline, primary, &error).await;
         }
         return Err(error);
     }
@@ -131,7 +140,7 @@ async fn over(
         return Ok(Next::AwaitChange);
     }
     if let Some(error) = outcome.failed {
-        report::failed(context, primary, &error).await;
+        report::failed(context, pipeline, primary, &error).await;
         return Err(error);
     }
     let (mut again_in, mut writes) = (outcome.again_in, outcome.writes);
@@ -147,11 +156,16 @@ async fn over(
 }
 
 /// Who is asked, for every step; their caches must be filled.
-fn choose(context: &Context, pipeline: &Pipeline, primary: &Primary) -> Result<Vec<Asked>, PassError> {
+fn choose(
+    context: &Context,
+    pipeline: &Pipeline,
+    primary: &Primary,
+    left_out: &BTreeSet<String>,
+) -> Result<Vec<Asked>, PassError> {
     let labels = primary.object.metadata.labels.clone().unwrap_or_default();
     let (mut kinds, mut optional): (Vec<TypeRef>, Vec<TypeRef>) = (Vec::new(), Vec::new());
     let mut all = Vec::new();
-    for step in &pipeline.steps {
+    for step in pipeline.steps.iter().filter(|step| !left_out.contains(*step)) {
         let choice = context.slots.choose(step, primary.uid(), &labels);
         let choice = choice.ok_or_else(|| PassError::NoPlugin { step: step.clone() })?;
         let chain = context.slots.policies(step, primary.uid(), &labels);
@@ -184,7 +198,13 @@ async fn steps(
     log: &mut Log,
 ) -> Result<(), PassError> {
     let system = context.system.locate(&primary.object, context.caches.as_ref());
-    for Asked { step, choice, chain } in &choose(context, pipeline, primary)? {
+    let left_out = context.left_out(pipeline, primary).await;
+    let asked = choose(context, pipeline, primary, &left_out)?;
+    for step in &pipeline.steps {
+        let Some(Asked { choice, chain, .. }) = asked.iter().find(|it| it.step == *step) else {
+            outcome.delegated.push(step.clone());
+            continue;
+        };
         let turn = Turn { context, step, chain, system: system.as_ref() };
         let ended = match turn.run(&choice.active, choice.shadow.as_ref(), primary, outcome, log).await {
             Ok(ended) => ended,

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
+use stepwright_core::delegation::Whose;
 use stepwright_core::guest::Digest;
 use stepwright_core::slot::Mode;
 
@@ -74,6 +75,7 @@ pub(crate) struct Entry {
     pub(crate) is_due: bool,
     /// What the slots were given last.
     pub(crate) installed: Option<Installed>,
+    pub(crate) whose: Whose,
 }
 
 /// What the slots were given: to see whether something else would be.
@@ -128,6 +130,7 @@ impl Entry {
             failures: 0,
             is_due: false,
             installed: None,
+            whose: Whose::Ours,
         }
     }
 
@@ -159,7 +162,14 @@ impl Entry {
 
     /// Nothing more is to come before it can be taken up, or it was already.
     pub(crate) fn is_settled(&self) -> bool {
-        self.refusal.is_none() && (self.ready.is_some() || self.current.is_some())
+        self.whose == Whose::Theirs || (self.refusal.is_none() && (self.ready.is_some() || self.current.is_some()))
+    }
+
+    /// It is not for this process: what was taken up before is given up.
+    pub(crate) fn leave(&mut self) {
+        self.whose = Whose::Theirs;
+        (self.ready, self.current, self.before, self.refusal) = (None, None, None, None);
+        (self.taken_back, self.promoted, self.cause) = (None, None, None);
     }
 
     /// Whether this version is not to be asked.

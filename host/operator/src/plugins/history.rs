@@ -13,10 +13,11 @@ use tracing::warn;
 
 use super::board::Board;
 use crate::apply::MANAGER;
+use crate::delegation::manager;
 
 /// The name of the ConfigMap.
 pub const NAME: &str = "stepwright-history";
-/// The key of its data.
+/// The key of its data where the main process writes.
 pub const KEY: &str = "swaps.jsonl";
 /// Swaps that come together are written together.
 const GATHER: Duration = Duration::from_millis(500);
@@ -51,13 +52,19 @@ pub(crate) async fn keep(
     board: Arc<Board>,
     mut leads: watch::Receiver<bool>,
     mut told: mpsc::Receiver<()>,
+    lone: Option<String>,
 ) {
+    // A process that runs some steps alone has a key and a field manager of its own.
+    let (key, manager) = match lone {
+        Some(steps) => (format!("swaps.{steps}.jsonl"), manager(&steps)),
+        None => (KEY.to_owned(), MANAGER.to_owned()),
+    };
     let api: Api<ConfigMap> = Api::namespaced(client, &namespace);
     if leads.wait_for(|leads| *leads).await.is_err() {
         return;
     }
     match api.get_opt(NAME).await {
-        Ok(found) => board.recall(found.map(|map| read(&map)).unwrap_or_default()),
+        Ok(found) => board.recall(found.map(|map| read(&map, &key)).unwrap_or_default()),
         Err(error) => {
             warn!(error = &error as &dyn std::error::Error, "the history of swaps could not be read; it begins anew");
         }
@@ -70,9 +77,9 @@ pub(crate) async fn keep(
         }
         let body = json!({
             "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": NAME},
-            "data": {KEY: text(&board.history())},
+            "data": {&key: text(&board.history())},
         });
-        if let Err(error) = api.patch(NAME, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&body)).await {
+        if let Err(error) = api.patch(NAME, &PatchParams::apply(&manager).force(), &Patch::Apply(&body)).await {
             warn!(error = &error as &dyn std::error::Error, "the history of swaps could not be written");
         }
     }
@@ -82,8 +89,8 @@ fn text(history: &[Swap]) -> String {
     history.iter().filter_map(|swap| serde_json::to_string(swap).ok()).map(|line| line + "\n").collect()
 }
 
-/// What the ConfigMap holds. A line that cannot be read is left out.
-pub fn read(map: &ConfigMap) -> Vec<Swap> {
-    let text = map.data.as_ref().and_then(|data| data.get(KEY));
+/// What the ConfigMap holds under a key. A line that cannot be read is left out.
+pub fn read(map: &ConfigMap, key: &str) -> Vec<Swap> {
+    let text = map.data.as_ref().and_then(|data| data.get(key));
     text.into_iter().flat_map(|text| text.lines()).filter_map(|line| serde_json::from_str(line).ok()).collect()
 }

@@ -8,7 +8,9 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use kube::api::{Api, ApiResource};
+use stepwright_core::delegation::Whose;
 use stepwright_core::guest::{Digest, Guest};
+use stepwright_core::manifest::Manifest;
 use stepwright_core::object::TypeRef;
 use stepwright_core::pipeline::Pipeline;
 use stepwright_core::slot::Mode;
@@ -43,8 +45,15 @@ impl Prepared {
     }
 }
 
-/// A refusal, and the digest of what was refused where that is known.
-pub(crate) type Outcome = Result<Prepared, (Refusal, Option<Digest>)>;
+/// What came of an offer.
+pub(crate) enum Outcome {
+    /// It may be taken up.
+    Ready(Whose, Prepared),
+    /// It may not; and the digest of what was refused where that is known.
+    Refused(Whose, Refusal, Option<Digest>),
+    /// It has to do with steps of other processes only, which deal with it.
+    Theirs,
+}
 
 /// What preparing takes.
 #[derive(Clone)]
@@ -61,15 +70,43 @@ impl Preparer {
     pub(crate) async fn prepare(self, offer: Offer, source: Source) -> Outcome {
         let bytes = match &offer.component {
             Component::Inline(bytes) => bytes.clone(),
-            Component::Oci { reference } => self.fetched(reference).await.map_err(|refusal| (refusal, None))?,
+            Component::Oci { reference } => match self.fetched(reference).await {
+                Ok(bytes) => bytes,
+                Err(refusal) => return Outcome::Refused(self.unread(), refusal, None),
+            },
         };
         let digest = Digest::of(&bytes);
-        self.checked(offer, source, bytes).await.map_err(|refusal| (refusal, Some(digest)))
+        // First of all, and before anything reads the bytes closely: who signed them?
+        if let Err(refusal) = self.verify(&offer, &bytes).await {
+            return Outcome::Refused(self.unread(), refusal, Some(digest));
+        }
+        let whose = match self.whose(&bytes) {
+            Whose::Theirs => return Outcome::Theirs,
+            whose => whose,
+        };
+        match self.checked(offer, source, bytes).await {
+            Ok(prepared) => Outcome::Ready(whose, prepared),
+            Err(refusal) => Outcome::Refused(whose, refusal, Some(digest)),
+        }
+    }
+
+    /// Of what cannot be read the main process tells.
+    fn unread(&self) -> Whose {
+        if self.context.delegation.part.alone().is_some() { Whose::Shared } else { Whose::Ours }
+    }
+
+    /// By its manifest, before it is compiled.
+    pub(crate) fn whose(&self, bytes: &[u8]) -> Whose {
+        let delegation = &self.context.delegation;
+        let section = (self.settings.section)(bytes).ok();
+        match section.and_then(|text| serde_json::from_slice::<Manifest>(&text).ok()) {
+            Some(manifest) => delegation.part.whose(&manifest, &delegation.steps),
+            // Whoever loads it will say what is wrong with it.
+            None => self.unread(),
+        }
     }
 
     async fn checked(&self, offer: Offer, source: Source, bytes: Vec<u8>) -> Result<Prepared, Refusal> {
-        // First of all, and before anything reads the bytes closely: whose are they?
-        self.verify(&offer, &bytes).await?;
         let loader = self.loader.clone();
         let settings = offer.settings.clone();
         let guest = blocking(move || -> Result<Arc<dyn Guest>, Refusal> {

@@ -6,7 +6,7 @@ use stepwright_sdk::Plan;
 use super::{Bare, Metadata, config, metadata, service_account};
 use crate::seen::Seen;
 
-const RBAC: &str = "rbac.authorization.k8s.io/v1";
+pub(super) const RBAC: &str = "rbac.authorization.k8s.io/v1";
 
 #[derive(Serialize)]
 struct Role<'a> {
@@ -25,7 +25,7 @@ struct Rule {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct RoleBinding<'a> {
+pub(super) struct RoleBinding<'a> {
     metadata: Metadata<'a>,
     role_ref: RoleRef<'a>,
     subjects: [Subject<'a>; 1],
@@ -61,10 +61,15 @@ pub(super) fn desire(mut plan: Plan, seen: &Seen<'_>) -> Plan {
             verbs: ["get"],
         }],
     };
-    let binding = RoleBinding {
-        metadata: metadata(seen),
-        role_ref: RoleRef { api_group: "rbac.authorization.k8s.io", kind: "Role", name: seen.name() },
-        subjects: [Subject { kind: "ServiceAccount", name: account, namespace: seen.observed.namespace() }],
-    };
+    let binding = binding(seen, seen.name(), account);
     plan.desire(RBAC, "Role", seen.name(), &role).desire(RBAC, "RoleBinding", seen.name(), &binding)
+}
+
+/// Gives an account of the namespace the rights of a Role.
+pub(super) fn binding<'a>(seen: &'a Seen<'_>, role: &'a str, account: &'a str) -> RoleBinding<'a> {
+    RoleBinding {
+        metadata: metadata(seen),
+        role_ref: RoleRef { api_group: "rbac.authorization.k8s.io", kind: "Role", name: role },
+        subjects: [Subject { kind: "ServiceAccount", name: account, namespace: seen.observed.namespace() }],
+    }
 }

@@ -137,6 +137,18 @@ pub(crate) fn answers(ordinals: impl IntoIterator<Item = u32>) -> Vec<(String, V
     facts
 }
 
+/// What a host says of itself that leaves the services rigger to a process of its own.
+pub(crate) fn host() -> Value {
+    json!({
+        "image": "registry:5000/stepwright/operator:0.1.0", "imagePullPolicy": "IfNotPresent",
+        "imagePullSecrets": ["operator-pull"],
+        "delegated": { "services-rigger": {
+            "arguments": ["run", "--steps=services-rigger"],
+            "rules": [{ "apiGroups": [""], "resources": ["services"], "verbs": ["get", "list", "watch", "create"] }],
+        } },
+    })
+}
+
 impl World {
     /// The pods are up, nothing is bootstrapped.
     pub(crate) fn pods_up() -> Self {
