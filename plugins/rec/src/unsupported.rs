@@ -45,7 +45,7 @@ const UNSUPPORTED: [(&str, &str); 22] = [
     ("servicesRiggerSpec.servicesRiggerAdditionalPodSpecAttributes", RIGGER),
     (
         "sso.saml.spMetadataSecretName",
-        "the server answers in XML, which steps are not handed whole; download it from /v1/cluster/sso/saml/metadata/sp",
+        "this version does not write it; download the XML from /v1/cluster/sso/saml/metadata/sp",
     ),
     ("usageMeter", USAGE),
     ("usageReportFields", USAGE),
