@@ -247,9 +247,10 @@ async fn row_72_storage_class(world: &World) {
 }
 
 async fn row_73_persistence_off_is_warned_of(world: &World) {
-    make(world, json!({"persistentSpec": {"enabled": false}, "clusterRecovery": true}));
+    make(world, json!({"persistentSpec": {"enabled": false}}));
     told(world, "PersistenceDisabled", "there is no recovery").await;
-    told(world, "RecoveryBlocked", "spec.clusterRecovery needs volumes").await;
+    let refused = patch(world, "rec", "rec", &json!({"spec": {"clusterRecovery": true}})).unwrap_err().to_string();
+    assert!(refused.contains("spec.clusterRecovery needs volumes to recover from"), "{refused}");
     assert_eq!(world.list("pvc", PODS).unwrap().len(), 0);
     unmake(world).await;
 }
@@ -324,14 +325,13 @@ async fn row_80_volumes_grow_without_a_restart(world: &World) {
     let (pods, set) = (uids("pods"), world.get("sts", "rec").unwrap()["metadata"]["uid"].clone());
     let statuses = watch(world);
 
-    // Without the flag nothing happens, and the hint is there.
-    patch(world, "rec", "rec", &volumes(json!({"volumeSize": "30Gi"}))).unwrap();
-    waits_with(world, &["spec.persistentSpec.volumeSize", "set enablePersistentVolumeResize: true"]).await;
-    told(world, "InvalidConfiguration", "enablePersistentVolumeResize").await;
-    assert_eq!(sizes(world), ["20Gi"; 3]);
+    // Not without the flag.
+    let refused = patch(world, "rec", "rec", &volumes(json!({"volumeSize": "30Gi"}))).unwrap_err().to_string();
+    assert!(refused.contains("set enablePersistentVolumeResize: true"), "{refused}");
 
     // The storage class forbids it: said, and tried again until it does not.
-    patch(world, "rec", "rec", &volumes(json!({"enablePersistentVolumeResize": true}))).unwrap();
+    let larger = json!({"volumeSize": "30Gi", "enablePersistentVolumeResize": true});
+    patch(world, "rec", "rec", &volumes(larger)).unwrap();
     world.field("rec", "rec", "/status/persistenceStatus/status", "ResizeFailed", SETTLES).await;
     told(world, "PVCResizeFailed", "allowVolumeExpansion").await;
     assert_eq!(sizes(world), ["20Gi"; 3]);

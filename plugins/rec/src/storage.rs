@@ -150,8 +150,7 @@ pub(crate) fn events(plan: Plan, seen: &Seen<'_>, progress: &Progress) -> Plan {
         (_, "ResizeFailed") => {
             let why = progress.failure.clone().unwrap_or_default();
             let text = format!(
-                "a volume cannot grow: {why}. Its storage class must allow expansion (allowVolumeExpansion: true) while in \
-                 use; or set spec.persistentSpec.volumeSize back"
+                "a volume cannot grow: {why}. Its storage class must allow expansion while in use (allowVolumeExpansion: true)"
             );
             plan.event(Event::warning("PVCResizeFailed", text))
         }
