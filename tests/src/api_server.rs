@@ -19,6 +19,7 @@ use stepwright_dev_cluster::{Cluster, ClusterOptions, Parts};
 use stepwright_operator::cache::Caches;
 use stepwright_operator::controller::Operator;
 use stepwright_operator::delegation::Delegation;
+use stepwright_operator::guests::GuestSettings;
 use stepwright_operator::journal::Journal;
 use stepwright_operator::lease::{self, Leadership};
 use stepwright_operator::metrics::Metrics;
@@ -187,6 +188,7 @@ pub async fn operator_with(
         journal: journal.clone(),
         leadership,
         namespace: namespace.clone(),
+        guests: GuestSettings::default(),
         identity: "test".to_owned(),
         loader,
         plugins: settings,

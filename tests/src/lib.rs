@@ -8,6 +8,7 @@ pub mod checklist;
 pub mod children;
 pub mod components;
 pub mod databases;
+pub mod life;
 pub mod native;
 pub mod plugins;
 pub mod wait;

@@ -150,6 +150,9 @@ impl ManagedSystem for Table {
     fn locate(&self, primary: &DynamicObject, _reader: &dyn Reader) -> Option<SystemId> {
         Some(SystemId { namespace: primary.namespace()?, name: primary.name_any() })
     }
+    fn exists(&self, _system: &SystemId) -> bool {
+        true
+    }
     async fn facts(&self, _system: &SystemId, names: &[String]) -> Vec<Fact> {
         let facts = self.facts.lock();
         let value = |name: &String| facts.get(name).map(Value::to_string).ok_or_else(|| "not known".to_owned());

@@ -1,11 +1,14 @@
-//! A client that writes to a database all the while, and knows what was acknowledged: for rows in which nodes go and
-//! come. A write counts when the replica has it, too (`WAIT 1`), since replication is asynchronous.
+//! A client that writes to a database all the while something else happens, and counts what was acknowledged.
+//!
+//! A write counts as acknowledged when the server said `OK` and `WAIT 1` said that a replica has it. After anything goes wrong the
+//! client connects again and goes on with the next key: what it then finds in the database must be all that was acknowledged.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
-use std::process::Command;
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -14,175 +17,209 @@ use stepwright_dev_cluster::loopback;
 
 use crate::world::World;
 
-/// No answer may take longer.
-const ANSWERS: Duration = Duration::from_secs(5);
-/// Between two attempts to find the database.
-const RETRY: Duration = Duration::from_millis(200);
-/// Between two writes, so that they are spread over whatever happens.
-const PAUSE: Duration = Duration::from_millis(5);
+/// No answer for so long is as good as a broken connection.
+const ANSWERS: Duration = Duration::from_secs(3);
+/// Between two writes: some hundred a second are plenty.
+const PACE: Duration = Duration::from_millis(5);
+/// How long a replica may take to say that it has a write.
+const REPLICA_MS: &str = "1000";
 
-/// A running writer. It ends with the value.
+/// A client at work. It stops with [`Writer::stop`].
 pub struct Writer {
     stop: Arc<AtomicBool>,
+    acknowledged: Arc<AtomicU64>,
     thread: Option<JoinHandle<Written>>,
-    database: Database,
-}
-
-/// What a writer did.
-#[derive(Debug, Default)]
-pub struct Written {
-    /// Numbers whose writes were acknowledged; each is a key and its value.
-    pub acknowledged: Vec<u64>,
-    /// Connections that it made.
-    pub connections: u32,
-    /// The longest time without an acknowledgement.
-    pub longest_gap: Duration,
-}
-
-/// How to reach a database: by the pods that its Services select.
-#[derive(Clone)]
-struct Database {
-    uid: String,
-    port: u16,
-    password: String,
-    kubectl: std::path::PathBuf,
-    kubeconfig: std::path::PathBuf,
-}
-
-impl Writer {
-    /// Begins to write.
-    ///
-    /// # Errors
-    /// When kubectl cannot be found.
-    pub fn start(world: &World, uid: &str, port: u16, password: &str) -> anyhow::Result<Self> {
-        let database = Database {
-            uid: uid.to_owned(),
-            port,
-            password: password.to_owned(),
-            kubectl: world.command(&[])?.get_program().into(),
-            kubeconfig: world.cluster.kubeconfig(),
-        };
-        let stop = Arc::new(AtomicBool::new(false));
-        let thread = {
-            let (database, stop) = (database.clone(), stop.clone());
-            std::thread::spawn(move || write_on(&database, &stop))
-        };
-        Ok(Self { stop, thread: Some(thread), database })
-    }
-
-    /// Ends it, and reads everything that was acknowledged.
-    ///
-    /// # Errors
-    /// When the database cannot be read, or something that was acknowledged is missing.
-    pub fn finish(mut self) -> anyhow::Result<Written> {
-        self.stop.store(true, Ordering::Relaxed);
-        let thread = self.thread.take().context("the writer was finished already")?;
-        let written = thread.join().map_err(|_| anyhow::anyhow!("the writer panicked"))?;
-        let mut connection = self.database.connect()?;
-        let mut lost = Vec::new();
-        for number in &written.acknowledged {
-            if connection.ask(&["GET", &key(*number)])? != number.to_string() {
-                lost.push(*number);
-            }
-        }
-        if !lost.is_empty() {
-            bail!("{} of {} acknowledged writes are lost: {lost:?}", lost.len(), written.acknowledged.len());
-        }
-        Ok(written)
-    }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }
 
-fn key(number: u64) -> String {
-    format!("written:{number}")
+/// What the client has done.
+pub struct Written {
+    /// Keys whose writes were acknowledged.
+    pub acknowledged: BTreeSet<u64>,
+    /// Writes whose outcome the client does not know, or that no replica had in time.
+    pub uncertain: u64,
+    /// The longest time between two acknowledged writes.
+    pub longest_gap: Duration,
+    prefix: String,
 }
 
-fn write_on(database: &Database, stop: &AtomicBool) -> Written {
-    let mut written = Written::default();
-    let mut number = 0;
-    let mut last = Instant::now();
-    while !stop.load(Ordering::Relaxed) {
-        let Ok(mut connection) = database.connect() else {
-            std::thread::sleep(RETRY);
-            continue;
-        };
-        written.connections += 1;
-        while !stop.load(Ordering::Relaxed) {
-            number += 1;
-            let set = connection.ask(&["SET", &key(number), &number.to_string()]);
-            if !set.is_ok_and(|said| said == "OK") {
-                break;
-            }
-            match connection.ask(&["WAIT", "1", "1000"]) {
-                Ok(replicas) if replicas != "0" => {
-                    written.acknowledged.push(number);
-                    written.longest_gap = written.longest_gap.max(last.elapsed());
-                    last = Instant::now();
-                }
-                // No replica had it in time.
-                Ok(_) => {}
-                Err(_) => break,
-            }
-            std::thread::sleep(PAUSE);
-        }
+/// Where a database can be reached: asked of Kubernetes each time, because pods come and go.
+#[derive(Clone)]
+struct Way {
+    kubectl: std::ffi::OsString,
+    kubeconfig: std::path::PathBuf,
+    bdb: u32,
+    port: u16,
+    password: String,
+}
+
+impl Way {
+    fn of(world: &World, bdb: u32, port: u16, password: &str) -> anyhow::Result<Self> {
+        let kubectl = world.cluster.kubectl()?.into_std().get_program().to_owned();
+        Ok(Self { kubectl, kubeconfig: world.cluster.kubeconfig(), bdb, port, password: password.to_owned() })
     }
-    written
-}
 
-impl Database {
+    /// The pods that Kubernetes leads the clients of the database's Service to.
+    fn addresses(&self) -> Vec<Ipv4Addr> {
+        let label = format!("redis.io/bdb-{}", self.bdb);
+        let path = "jsonpath={range .items[*]}{.status.podIP} {end}";
+        let output = Command::new(&self.kubectl)
+            .args(["get", "pods", "-l", &label, "-o", path])
+            .env("KUBECONFIG", &self.kubeconfig)
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .output();
+        let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+        text.split_whitespace().filter_map(|ip| ip.parse().ok()).map(loopback).collect()
+    }
+
     fn connect(&self) -> anyhow::Result<Connection> {
-        let mut command = Command::new(&self.kubectl);
-        command.env("KUBECONFIG", &self.kubeconfig);
-        let label = format!("redis.io/bdb-{0}={0}", self.uid);
-        command.args(["get", "pods", "-l", &label, "-o", "jsonpath={.items[0].status.podIP}"]);
-        let said = String::from_utf8(command.output()?.stdout)?;
-        let address: Ipv4Addr = said.parse().with_context(|| format!("no pod serves the database: {said:?}"))?;
-        let stream = TcpStream::connect_timeout(&(loopback(address), self.port).into(), ANSWERS)?;
-        stream.set_read_timeout(Some(ANSWERS))?;
-        let mut connection = Connection { stream: BufReader::new(stream) };
-        let said = connection.ask(&["AUTH", &self.password])?;
-        if said == "OK" { Ok(connection) } else { bail!("AUTH: {said}") }
+        let mut last = anyhow::anyhow!("no pod serves the database");
+        for address in self.addresses() {
+            match Connection::open(SocketAddr::from((address, self.port)), &self.password) {
+                Ok(connection) => return Ok(connection),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
     }
 }
 
 struct Connection {
-    stream: BufReader<TcpStream>,
+    stream: TcpStream,
+    reader: BufReader<TcpStream>,
 }
 
 impl Connection {
-    /// One command, one answer, which is no list. Redis's own error is an `Err`.
+    fn open(address: SocketAddr, password: &str) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, ANSWERS)?;
+        stream.set_read_timeout(Some(ANSWERS))?;
+        stream.set_nodelay(true)?;
+        let mut connection = Self { reader: BufReader::new(stream.try_clone()?), stream };
+        match connection.ask(&["AUTH", password])?.as_str() {
+            "+OK" => Ok(connection),
+            refused => bail!("{refused}"),
+        }
+    }
+
+    /// A command and the first line of its answer; of a bulk string, the string.
     fn ask(&mut self, words: &[&str]) -> anyhow::Result<String> {
         let mut request = format!("*{}\r\n", words.len());
         for word in words {
             request.push_str(&format!("${}\r\n{word}\r\n", word.len()));
         }
-        self.stream.get_mut().write_all(request.as_bytes())?;
+        self.stream.write_all(request.as_bytes())?;
+        let line = self.line()?;
+        match line.strip_prefix('$') {
+            Some("-1") => Ok("(nil)".to_owned()),
+            Some(_) => self.line(),
+            None => Ok(line),
+        }
+    }
+
+    fn line(&mut self) -> anyhow::Result<String> {
         let mut line = String::new();
-        if self.stream.read_line(&mut line)? == 0 {
+        if self.reader.read_line(&mut line)? == 0 {
             bail!("the connection was closed");
         }
-        let line = line.trim_end();
-        let Some(kind) = line.chars().next() else { bail!("an empty answer") };
-        let rest = line[kind.len_utf8()..].to_owned();
-        match kind {
-            '+' | ':' => Ok(rest),
-            '$' => match rest.parse::<i64>()? {
-                -1 => Ok(String::new()),
-                length => {
-                    let mut bytes = vec![0; usize::try_from(length)? + 2];
-                    self.stream.read_exact(&mut bytes)?;
-                    Ok(String::from_utf8_lossy(&bytes).trim_end().to_owned())
-                }
-            },
-            _ => bail!("{rest}"),
+        Ok(line.trim_end().to_owned())
+    }
+
+    /// Writes a key; whether a replica has it.
+    fn write(&mut self, key: &str, value: &str) -> anyhow::Result<bool> {
+        match self.ask(&["SET", key, value])?.as_str() {
+            "+OK" => {}
+            refused => bail!("{refused}"),
         }
+        match self.ask(&["WAIT", "1", REPLICA_MS])?.as_str() {
+            ":0" => Ok(false),
+            count if count.starts_with(':') => Ok(true),
+            refused => bail!("{refused}"),
+        }
+    }
+}
+
+impl Writer {
+    /// Begins to write keys `<prefix><number>` to the database of this number and port.
+    ///
+    /// # Errors
+    /// When there is no kubectl.
+    pub fn start(world: &World, bdb: u32, port: u16, password: &str, prefix: &str) -> anyhow::Result<Self> {
+        let way = Way::of(world, bdb, port, password)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let acknowledged = Arc::new(AtomicU64::new(0));
+        let (ends, counts, prefix) = (stop.clone(), acknowledged.clone(), prefix.to_owned());
+        let thread = std::thread::spawn(move || write_on(&way, &ends, &counts, prefix));
+        Ok(Self { stop, acknowledged, thread: Some(thread) })
+    }
+
+    /// Acknowledged writes so far.
+    #[must_use]
+    pub fn acknowledged(&self) -> u64 {
+        self.acknowledged.load(Ordering::Relaxed)
+    }
+
+    /// Ends it.
+    ///
+    /// # Errors
+    /// When the client broke down.
+    pub fn stop(mut self) -> anyhow::Result<Written> {
+        self.stop.store(true, Ordering::Relaxed);
+        let thread = self.thread.take().context("it was stopped before")?;
+        thread.join().map_err(|_| anyhow::anyhow!("the writing client broke down"))
+    }
+}
+
+fn write_on(way: &Way, ends: &AtomicBool, counts: &AtomicU64, prefix: String) -> Written {
+    let mut written = Written { acknowledged: BTreeSet::new(), uncertain: 0, longest_gap: Duration::ZERO, prefix };
+    let mut connection: Option<Connection> = None;
+    let mut last = Instant::now();
+    let mut number = 0;
+    while !ends.load(Ordering::Relaxed) {
+        let Some(open) = connection.as_mut() else {
+            connection = way.connect().ok();
+            std::thread::sleep(PACE);
+            continue;
+        };
+        number += 1;
+        match open.write(&format!("{}{number}", written.prefix), &number.to_string()) {
+            Ok(true) => {
+                written.acknowledged.insert(number);
+                counts.fetch_add(1, Ordering::Relaxed);
+                written.longest_gap = written.longest_gap.max(last.elapsed());
+                last = Instant::now();
+            }
+            Ok(false) => written.uncertain += 1,
+            Err(_) => {
+                written.uncertain += 1;
+                connection = None;
+            }
+        }
+        std::thread::sleep(PACE);
+    }
+    written
+}
+
+impl Written {
+    /// Acknowledged keys that the database does not have, with their values; the keys are removed from it afterwards.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub fn lost(&self, world: &World, bdb: u32, port: u16, password: &str) -> anyhow::Result<Vec<u64>> {
+        let mut connection = Way::of(world, bdb, port, password)?.connect().context("the database does not answer")?;
+        let mut lost = Vec::new();
+        for number in &self.acknowledged {
+            let key = format!("{}{number}", self.prefix);
+            if connection.ask(&["GET", &key])? != number.to_string() {
+                lost.push(*number);
+            }
+            connection.ask(&["DEL", &key])?;
+        }
+        Ok(lost)
     }
 }

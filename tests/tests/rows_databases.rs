@@ -19,6 +19,8 @@ use stepwright_tests::world::{FORMS, SETTLES, World, redis};
 
 /// Pods are labelled anew, and so Services follow, within this after the cluster moved an endpoint.
 const FOLLOWS: Duration = Duration::from_secs(2);
+/// How long a hundred databases may take to be there: each is a process of its own here.
+const MANY: Duration = Duration::from_secs(600);
 /// How long a hundred databases are watched at rest.
 const REST: Duration = Duration::from_secs(15);
 const PORT: u16 = 19621;
@@ -438,13 +440,13 @@ async fn row_97_a_hundred_databases_at_rest(world: &World) {
     let list = json!({"apiVersion": "v1", "kind": "List", "items": all}).to_string();
     world.kubectl_with_input(&["apply", "-f", "-"], &list).unwrap();
     let path = "jsonpath={range .items[*]}{.status.status}{\"\\n\"}{end}";
-    until("a hundred databases", FORMS, || async {
+    until("a hundred databases", MANY, || async {
         let states = world.kubectl(&["get", "redb", "-o", path]).unwrap();
         let active = states.lines().filter(|state| *state == "active").count();
         if active == 101 { Ok(()) } else { Err(active) }
     })
     .await;
-    let calm = until("them to come to rest", FORMS, || async {
+    let calm = until("them to come to rest", MANY, || async {
         let before = writes(world)?;
         tokio::time::sleep(Duration::from_secs(5)).await;
         let after = writes(world)?;
@@ -461,7 +463,7 @@ async fn row_97_a_hundred_databases_at_rest(world: &World) {
     let mut delete = vec!["delete", "redb", "--wait=false"];
     delete.extend(names.iter().map(String::as_str));
     world.kubectl(&delete).unwrap();
-    until("them to be gone", FORMS, || async {
+    until("them to be gone", MANY, || async {
         let left = world.rest("GET", "/v1/bdbs", None)?.as_array().map_or(0, Vec::len);
         let resources = world.kubectl(&["get", "redb", "-o", "name"])?.lines().count();
         let services = world.list("services", "app=redis-enterprise")?;

@@ -6,6 +6,7 @@
 mod build;
 mod command;
 mod external;
+mod features;
 mod foreign;
 mod generate;
 mod interrupt;
@@ -54,6 +55,8 @@ enum Task {
     Crds(generate::Options),
     /// Write everything anew that is generated
     Generate(generate::Options),
+    /// Write `docs/features.md` anew, from what the rows of the checklist showed last
+    Features(generate::Options),
     /// Run the tests
     Test(test::Options),
     /// Check formatting and lints, warnings denied
@@ -94,6 +97,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::BuildControlPlane => build::control_plane(&paths),
         Task::Crds(options) => generate::crds(&paths, options.check),
         Task::Generate(options) => generate::everything(&paths, options.check),
+        Task::Features(options) => features::page(&paths, &test::groups(&paths)?, options.check),
         Task::Test(options) => test::run_tests(&paths, &options),
         Task::Lint => test::lint(&paths),
         Task::Licences => licences::check(&paths),

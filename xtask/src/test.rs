@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::build::{self, cargo};
 use crate::command::run;
 use crate::paths::Paths;
-use crate::{foreign, plugins, setup};
+use crate::{features, foreign, plugins, setup};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -56,9 +56,15 @@ pub(crate) fn run_tests(paths: &Paths, options: &Options) -> anyhow::Result<()> 
     }
     if wants(Part::E2e) {
         stage("end-to-end tests", || {
+            // So that nothing is there afterwards but what these tests showed.
+            match std::fs::remove_dir_all(features::results(paths)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+                _ => {}
+            }
             let targets = targets(paths, |package| package == E2E)?;
             run(tests(paths).args(targets).args(["--", "--test-threads=1"]))
         })?;
+        stage("docs/features.md", || features::page(paths, &groups(paths)?, true))?;
     }
     println!("all tests passed in {:.0} s", started.elapsed().as_secs_f64());
     Ok(())
@@ -81,9 +87,21 @@ fn native(mut command: Command, paths: &Paths) -> Command {
     command
 }
 
+/// The test programs that hold rows of the checklist.
+pub(crate) fn groups(paths: &Paths) -> anyhow::Result<BTreeSet<String>> {
+    let all = names(paths, |package| package == E2E)?;
+    Ok(all.into_iter().filter(|name| name.starts_with("rows_")).collect())
+}
+
 /// The integration tests of some packages, as options of `cargo test`. The whole workspace is named all the same, and targets
 /// within it are chosen: with fewer packages cargo would unite their features differently, and compile wasmtime once more.
 fn targets(paths: &Paths, wanted: impl Fn(&str) -> bool) -> anyhow::Result<Vec<String>> {
+    let options = names(paths, wanted)?.into_iter().flat_map(|name| ["--test".to_owned(), name]);
+    Ok(std::iter::once("--workspace".to_owned()).chain(options).collect())
+}
+
+/// The integration tests of some packages by name.
+fn names(paths: &Paths, wanted: impl Fn(&str) -> bool) -> anyhow::Result<BTreeSet<String>> {
     let output = cargo(paths, "metadata").args(["--no-deps", "--format-version", "1"]).output()?;
     ensure!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
     let metadata: Value = serde_json::from_slice(&output.stdout).context("cargo metadata printed something else")?;
@@ -98,8 +116,7 @@ fn targets(paths: &Paths, wanted: impl Fn(&str) -> bool) -> anyhow::Result<Vec<S
     let twice: Vec<&String> = chosen.intersection(&others).collect();
     ensure!(twice.is_empty(), "tests of several packages have the same name, so that none can be chosen: {twice:?}");
     ensure!(!chosen.is_empty(), "there are no tests");
-    let options = chosen.into_iter().flat_map(|name| ["--test".to_owned(), name]);
-    Ok(std::iter::once("--workspace".to_owned()).chain(options).collect())
+    Ok(chosen)
 }
 
 fn tests(paths: &Paths) -> Command {

@@ -328,6 +328,7 @@ fn run(
         journal: Arc::default(),
         leadership: lease::alone(),
         namespace: namespace.to_owned(),
+        guests: stepwright_operator::guests::GuestSettings::default(),
         identity: "bench".to_owned(),
         loader: Arc::new(|_: &[u8]| unreachable!("no plugin comes from a ConfigMap here")),
         plugins: stepwright_operator::plugins::PluginSettings::default(),

@@ -43,7 +43,11 @@ pub(crate) enum Command {
     /// Serve the Open Service Broker API over the databases of one cluster.
     ServiceBroker(Box<BrokerArgs>),
     /// Print the Role that the operator needs for its embedded plugins and pipelines, as YAML.
-    Rbac,
+    Rbac {
+        /// The one that it needs in namespaces besides its own.
+        #[arg(long)]
+        guests: bool,
+    },
     /// Compile a component from standard input to standard output, within limits. The operator runs itself so.
     #[command(hide = true)]
     Compile {
@@ -128,6 +132,21 @@ pub(crate) struct RunArgs {
     /// Namespaces to watch, separated by commas; `*` for all. Default: the operator's own.
     #[arg(long, env = "WATCH_NAMESPACE", value_delimiter = ',')]
     pub(crate) watch_namespaces: Vec<String>,
+    /// Namespaces whose RedisEnterpriseDatabases are looked after as well, separated by commas.
+    #[arg(long, env = "REDB_NAMESPACES", value_delimiter = ',')]
+    pub(crate) redb_namespaces: Vec<String>,
+    /// The same by a label of the namespace: `name` or `name=value`.
+    #[arg(long, env = "REDB_NAMESPACES_LABEL", value_name = "LABEL")]
+    pub(crate) redb_namespaces_label: Option<String>,
+    /// A ConfigMap in the operator's namespace. Its keys REDB_NAMESPACES and REDB_NAMESPACES_LABEL take the place of those
+    /// two options, and are followed while the operator runs.
+    #[arg(
+        long,
+        env = "STEPWRIGHT_ENVIRONMENT_CONFIG",
+        value_name = "CONFIGMAP",
+        default_value = "operator-environment-config"
+    )]
+    pub(crate) environment_config: String,
     /// The name of this process in the Lease and in Events.
     #[arg(long, env = "POD_NAME", default_value = "stepwright")]
     pub(crate) identity: String,

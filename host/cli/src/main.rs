@@ -40,8 +40,8 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Plugins(PluginsCommand::Sign { key, file, out }) => sign::sign(&key, &file, out.as_deref()),
         Command::Plugins(PluginsCommand::Configmap(args)) => configmap::print(*args),
         Command::ServiceBroker(args) => broker::run(*args),
-        Command::Rbac => {
-            print(&rbac::role()?);
+        Command::Rbac { guests } => {
+            print(&if guests { rbac::guest_role()? } else { rbac::role()? });
             Ok(())
         }
         Command::Docs => {

@@ -1,4 +1,4 @@
-//! The operator's Role, from what it really uses: the manifests of the embedded plugins, the pipelines, and the host itself;
+//! The operator's Roles, from what it really uses: the manifests of the embedded plugins, the pipelines, and the host itself;
 //! and the rules for a process that runs some steps alone.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use kube::api::ApiResource;
 use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
-use stepwright_core::manifest::Manifest;
+use stepwright_core::manifest::{Manifest, Within};
 use stepwright_core::object::TypeRef;
 use stepwright_core::pipeline::Pipeline;
 
@@ -83,6 +83,35 @@ pub(crate) fn role() -> anyhow::Result<String> {
     let role = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
         "metadata": {"name": "redis-enterprise-operator", "labels": {"app": "redis-enterprise"}}, "rules": rights.rules(),
+    });
+    Ok(format!("# Generated from the plugins' manifests: cargo xtask generate\n{}", serde_yaml_ng::to_string(&role)?))
+}
+
+/// The Role in a namespace that is watched besides the operator's own.
+pub(crate) fn guest_role() -> anyhow::Result<String> {
+    let mut rights = Rights::default();
+    let manifests = manifests()?;
+    for pipeline in built_in_pipelines()?.into_iter().filter(|pipeline| pipeline.in_guests) {
+        rights.of_primary(&pipeline);
+        let (group, resource) = named(&pipeline.type_ref());
+        rights.allow(&group, &resource, &["patch"]);
+        let steps = manifests.iter().flat_map(|manifest| &manifest.steps);
+        for step in steps.filter(|step| pipeline.steps.contains(&step.name)) {
+            for observe in step.observes.iter().filter(|observe| observe.within == Within::Primary) {
+                let (group, resource) = named(&observe.type_ref());
+                rights.allow(&group, &resource, &READ);
+            }
+            for kind in &step.writes {
+                let (group, resource) = named(kind);
+                rights.allow(&group, &resource, &READ);
+                rights.allow(&group, &resource, &WRITE);
+            }
+        }
+    }
+    rights.allow("events.k8s.io", "events", &["create", "patch"]);
+    let role = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+        "metadata": {"name": "redb-role", "labels": {"app": "redis-enterprise"}}, "rules": rights.rules(),
     });
     Ok(format!("# Generated from the plugins' manifests: cargo xtask generate\n{}", serde_yaml_ng::to_string(&role)?))
 }

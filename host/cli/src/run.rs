@@ -17,6 +17,7 @@ use stepwright_engine::{CONTRACT, Engine, EngineConfig};
 use stepwright_operator::admin::{self, Admin};
 use stepwright_operator::cache::Caches;
 use stepwright_operator::controller::Operator;
+use stepwright_operator::guests::GuestSettings;
 use stepwright_operator::journal::Journal;
 use stepwright_operator::lease;
 use stepwright_operator::local_api::{self, LocalApi};
@@ -45,6 +46,9 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     let RunArgs {
         namespace,
         watch_namespaces,
+        redb_namespaces,
+        redb_namespaces_label,
+        environment_config,
         identity,
         plugin_dir,
         cache_dir,
@@ -134,7 +138,15 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     };
     // The key lives as long as the process: fingerprints are of no use outside it.
     let fingerprinter = Arc::new(Fingerprinter::new(rand::random()));
-    let system = RedisEnterprise::new(caches.clone(), dialer, fingerprinter.clone(), Settings::default());
+    let of_system = Settings { namespace: namespace.clone(), ..Settings::default() };
+    let system = RedisEnterprise::new(caches.clone(), dialer, fingerprinter.clone(), of_system);
+    let guests = GuestSettings {
+        names: redb_namespaces,
+        label: redb_namespaces_label,
+        map: environment_config,
+        names_key: "REDB_NAMESPACES".to_owned(),
+        label_key: "REDB_NAMESPACES_LABEL".to_owned(),
+    };
     let metrics = Arc::new(Metrics::default());
     let ready = Arc::new(AtomicBool::new(false));
     let lease = delegation::lease(&delegation, &lease);
@@ -161,6 +173,7 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
         journal,
         leadership,
         namespace,
+        guests,
         identity,
         loader: load,
         plugins,

@@ -22,6 +22,11 @@ pub const MANAGED_BY: &str = "stepwright";
 pub const OWNER_ANNOTATION: &str = "stepwright.dev/owner";
 /// Annotation that names the plugin whose plan last changed the object: `<name>@<first twelve digits of its digest>`.
 pub const PLUGIN_ANNOTATION: &str = "stepwright.dev/plugin";
+/// Annotation on a primary that several operators may see: the namespace of the one that answers for it. With
+/// [`WITHOUT_SYSTEM`] behind it, another one may still take it over.
+pub const OPERATOR_ANNOTATION: &str = "stepwright.dev/operator";
+/// What stands behind the namespace in [`OPERATOR_ANNOTATION`] where the operator has not what the primary asks for.
+pub const WITHOUT_SYSTEM: &str = "/none";
 /// Annotations with this prefix are the host's.
 pub const RESERVED_PREFIX: &str = "stepwright.dev/";
 

@@ -119,6 +119,9 @@ pub struct Observe {
     pub api_version: String,
     pub kind: String,
     pub select: Select,
+    /// In whose namespace they are looked for. What is `owned` is with its primary.
+    #[serde(default, skip_serializing_if = "Within::is_primary")]
+    pub within: Within,
     /// Fields that are read, as in `StepManifest::primary`.
     pub fields: Vec<String>,
     /// A dotted path: for primaries that say nothing there the set is empty, and the kind is not watched for them.
@@ -128,6 +131,24 @@ pub struct Observe {
     /// object, the `v1 Status` that says why. Without this, nothing is planned until the kind can be read.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub optional: bool,
+}
+
+/// Whose namespace is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Within {
+    /// The primary's.
+    #[default]
+    Primary,
+    /// That of the managed system that the primary belongs to, which may be another one. Nothing is found while that cannot
+    /// be told.
+    System,
+}
+
+impl Within {
+    fn is_primary(&self) -> bool {
+        *self == Self::Primary
+    }
 }
 
 impl Observe {

@@ -16,6 +16,10 @@ pub struct Pipeline {
     /// Put on the primary before anything is done for it, taken off when every step says that nothing is left to undo.
     #[serde(default)]
     pub finalizer: Option<String>,
+    /// Primaries in namespaces that are watched besides the operator's own are reconciled as well. Another operator may do
+    /// the same, so each primary is claimed by one of them.
+    #[serde(default)]
+    pub in_guests: bool,
     /// Merged into the status when a step finds the spec invalid: the vendor's words for it.
     #[serde(default)]
     pub invalid_status: Option<Value>,

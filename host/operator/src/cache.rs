@@ -1,5 +1,8 @@
 //! What is known of the cluster: one watch for each kind and namespace, whoever asks, and an index of who made what.
 //!
+//! Some namespaces are watched for as long as the process lives, or all are. Others are guests: taken up and dropped while it
+//! runs (`namespaces`), and only for the kinds that are of use there. A guest that may not be read keeps nobody else waiting.
+//!
 //! Objects are trimmed: of `managedFields` only Stepwright's own entries stay (the comparison of plans needs them), and
 //! kubectl's copy of the last applied manifest goes. Reads never ask the API server.
 
@@ -8,7 +11,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use futures::stream::BoxStream;
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::core::GroupVersionKind;
 use kube::discovery::{self, Scope as KubeScope};
@@ -30,6 +32,8 @@ use crate::system::Reader;
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// How long until a kind that the API server does not serve is looked for again.
 const ABSENT_RETRY: Duration = Duration::from_secs(5);
+/// How long until a watch that the API server forbids is tried again: rights come when they come.
+const FORBIDDEN_RETRY: Duration = Duration::from_secs(2);
 /// How long a tombstone stands: longer than any answer of the API server is on its way.
 const TOMBSTONE: Duration = Duration::from_secs(120);
 
@@ -55,10 +59,14 @@ struct KindCache {
     served: Option<Served>,
     /// The API server does not serve this kind.
     absent: bool,
-    /// Watches (one for each namespace) that have delivered their first list.
-    synced: usize,
-    /// Watches whose list the API server refused, by namespace and name, with its answer.
-    unreadable: BTreeMap<(String, String), Value>,
+    /// Namespaces, and names in them, whose watch has delivered its first list; empty where one watch covers all.
+    filled: BTreeSet<(String, String)>,
+    /// Namespaces (empty: all) in which the API server forbids the watch, and its words.
+    forbidden: BTreeMap<String, String>,
+    /// Guests are watched for this kind too.
+    in_guests: bool,
+    /// Guests whose watch was started.
+    started: BTreeSet<String>,
     objects: BTreeMap<(String, String), Arc<DynamicObject>>,
     /// Objects that went lately, and at which resource version. The answer to a write of ours may come after the watch said
     /// that the object is gone; without this it would stay as a ghost.
@@ -68,6 +76,10 @@ struct KindCache {
 #[derive(Default)]
 struct State {
     kinds: HashMap<TypeRef, KindCache>,
+    /// Namespaces that are watched for now, and what ends their watches.
+    guests: BTreeMap<String, CancellationToken>,
+    /// Namespaces that are always watched; none: all. The same as in `Caches`.
+    home: Vec<String>,
     /// Kind, namespace and name of a primary, to what was made for it.
     owned: HashMap<(String, String, String), BTreeMap<ObjectRef, Owner>>,
     /// Field manager of an amendment, to the objects that it amends.
@@ -75,8 +87,20 @@ struct State {
 }
 
 impl State {
-    /// Puts an object in unless a newer one is there, or was and has gone. Says whether it did.
+    fn watches(&self, namespace: &str) -> bool {
+        namespace.is_empty() || self.is_home(namespace) || self.guests.contains_key(namespace)
+    }
+
+    fn is_home(&self, namespace: &str) -> bool {
+        self.home.is_empty() || self.home.iter().any(|it| it == namespace)
+    }
+
+    /// Puts an object in unless a newer one is there, or was and has gone, or nobody watches its namespace any more. Says
+    /// whether it did.
     fn put(&mut self, kind: &TypeRef, object: &Arc<DynamicObject>) -> bool {
+        if !self.watches(&object.namespace().unwrap_or_default()) {
+            return false;
+        }
         let Some(cache) = self.kinds.get_mut(kind) else { return false };
         let key = key(object);
         let old = cache.objects.get(&key).cloned();
@@ -112,7 +136,7 @@ impl State {
 /// The caches of all kinds.
 pub struct Caches {
     client: Client,
-    /// Empty: every namespace.
+    /// Those that are always watched. Empty: every namespace.
     namespaces: Vec<String>,
     /// Names of the only Secrets that are looked at; `None`: all.
     secrets: Option<Vec<String>>,
@@ -143,7 +167,8 @@ impl Caches {
         // Unbounded: the receiver only routes, and a bound would stall watches, and so grow the server's buffers instead.
         let (changes, receiver) = mpsc::unbounded_channel();
         let (progress, _) = watch::channel(0);
-        let caches = Self { client, namespaces, secrets, state: RwLock::default(), changes, progress, stop };
+        let state = RwLock::new(State { home: namespaces.clone(), ..State::default() });
+        let caches = Self { client, namespaces, secrets, state, changes, progress, stop };
         (Arc::new(caches), receiver)
     }
 
@@ -170,46 +195,137 @@ impl Caches {
         }
     }
 
-    /// The namespaces that are watched; none: all.
+    /// The same, and in guests too.
+    pub fn ensure_in_guests(self: &Arc<Self>, kinds: impl IntoIterator<Item = TypeRef>) {
+        let kinds: Vec<TypeRef> = kinds.into_iter().collect();
+        self.ensure(kinds.clone());
+        for kind in &kinds {
+            if let Some(cache) = self.state.write().kinds.get_mut(kind) {
+                cache.in_guests = true;
+            }
+        }
+        self.start_guests();
+    }
+
+    /// The namespaces that are always watched; none: all.
     pub fn namespaces(&self) -> &[String] {
         &self.namespaces
     }
 
-    /// The kinds of these that are not filled yet; empty when all are.
-    pub fn missing(&self, kinds: &[TypeRef]) -> Vec<TypeRef> {
-        let state = self.state.read();
-        let watches = |kind: &TypeRef| self.namespaces.len().max(1) * self.names_of(kind).len();
-        kinds
-            .iter()
-            .filter(|kind| {
-                state.kinds.get(*kind).is_none_or(|cache| {
-                    let wanted = if cache.served.as_ref().is_some_and(|it| it.scope == Scope::Cluster) {
-                        1
-                    } else {
-                        watches(kind)
-                    };
-                    !cache.absent && cache.synced < wanted
-                })
-            })
-            .cloned()
-            .collect()
+    /// Whether a namespace is watched, always or for now.
+    pub fn watches(&self, namespace: &str) -> bool {
+        self.state.read().watches(namespace)
     }
 
-    /// The kinds of these of which it is not known yet whether they can be read.
-    pub fn unanswered(&self, kinds: &[TypeRef]) -> Vec<TypeRef> {
-        let mut missing = self.missing(kinds);
-        missing.retain(|kind| self.unreadable(kind).is_none());
+    /// Namespaces that are watched for now.
+    pub fn guests(&self) -> BTreeSet<String> {
+        self.state.read().guests.keys().cloned().collect()
+    }
+
+    /// Watches one more namespace; nothing to do if it is watched already.
+    pub fn take_up(self: &Arc<Self>, namespace: &str) {
+        {
+            let mut state = self.state.write();
+            if state.watches(namespace) {
+                return;
+            }
+            state.guests.insert(namespace.to_owned(), self.stop.child_token());
+        }
+        self.start_guests();
+        self.progress.send_modify(|count| *count += 1);
+    }
+
+    /// Watches a guest no longer, and forgets what is in it. From here on no effect is carried out there: what is not in the
+    /// caches any more must not pass for deleted.
+    pub fn drop_guest(&self, namespace: &str) {
+        let mut gone = Vec::new();
+        {
+            let mut state = self.state.write();
+            let Some(token) = state.guests.remove(namespace) else { return };
+            token.cancel();
+            let kinds: Vec<TypeRef> = state.kinds.keys().cloned().collect();
+            for kind in kinds {
+                let Some(cache) = state.kinds.get_mut(&kind) else { continue };
+                cache.filled.retain(|(filled, _)| filled != namespace);
+                cache.forbidden.remove(namespace);
+                cache.started.remove(namespace);
+                let inside = |key: &(String, String)| key.0 == namespace;
+                let keys: Vec<_> = cache.objects.keys().filter(|key| inside(key)).cloned().collect();
+                let removed: Vec<_> = keys.iter().filter_map(|key| cache.objects.remove(key)).collect();
+                for object in removed {
+                    unindex(&mut state, &kind, &object);
+                    gone.push((kind.clone(), object));
+                }
+            }
+        }
+        for (kind, object) in gone {
+            self.tell(&kind, object, true, None);
+        }
+        self.progress.send_modify(|count| *count += 1);
+    }
+
+    /// Kinds that a guest may not be watched for, with the API server's words.
+    pub fn forbidden(&self, namespace: &str) -> BTreeMap<TypeRef, String> {
+        let state = self.state.read();
+        let kinds = state.kinds.iter();
+        kinds.filter_map(|(kind, cache)| Some((kind.clone(), cache.forbidden.get(namespace)?.clone()))).collect()
+    }
+
+    /// Whether all that is watched in a guest is filled.
+    pub fn is_filled(&self, namespace: &str) -> bool {
+        let state = self.state.read();
+        let mut wanted = state.kinds.iter().filter(|(_, cache)| cache.in_guests && !cache.absent);
+        wanted.all(|(kind, cache)| self.is_filled_in(kind, cache, namespace))
+    }
+
+    fn is_filled_in(&self, kind: &TypeRef, cache: &KindCache, namespace: &str) -> bool {
+        let key = |name: Option<&String>| (namespace.to_owned(), name.cloned().unwrap_or_default());
+        self.names_of(kind).into_iter().all(|name| cache.filled.contains(&key(name)))
+    }
+
+    /// Counts up with each first list, each kind that is found absent, each guest taken up or dropped, each refusal.
+    pub fn progress(&self) -> watch::Receiver<u64> {
+        self.progress.subscribe()
+    }
+
+    /// The kinds of these that are not filled yet; empty when all are.
+    pub fn missing(&self, kinds: &[TypeRef]) -> Vec<TypeRef> {
+        self.missing_for(kinds, "")
+    }
+
+    /// The same for what a primary of this namespace needs, which may be a guest.
+    pub fn missing_for(&self, kinds: &[TypeRef], namespace: &str) -> Vec<TypeRef> {
+        let state = self.state.read();
+        let guest = state.guests.contains_key(namespace);
+        let filled = |kind: &TypeRef, cache: &KindCache| {
+            let one = cache.served.as_ref().is_some_and(|it| it.scope == Scope::Cluster) || self.namespaces.is_empty();
+            let home: &[String] = if one { &[String::new()] } else { &self.namespaces };
+            home.iter().all(|home| self.is_filled_in(kind, cache, home))
+                && (one || !guest || !cache.in_guests || self.is_filled_in(kind, cache, namespace))
+        };
+        let is_missing =
+            |kind: &TypeRef| state.kinds.get(kind).is_none_or(|cache| !cache.absent && !filled(kind, cache));
+        kinds.iter().filter(|kind| is_missing(kind)).cloned().collect()
+    }
+
+    /// The kinds of these of which it is not known yet whether they can be read for a primary of this namespace.
+    pub fn unanswered(&self, kinds: &[TypeRef], namespace: &str) -> Vec<TypeRef> {
+        let mut missing = self.missing_for(kinds, namespace);
+        missing.retain(|kind| self.unreadable(kind, namespace).is_none());
         missing
     }
 
-    /// Why a kind cannot be read, as a Kubernetes `Status`; `None` if it can, or if that is not known yet.
-    pub fn unreadable(&self, kind: &TypeRef) -> Option<Value> {
+    /// Why a kind cannot be read for a primary of this namespace, as a Kubernetes `Status`; `None` if it can, or if that is
+    /// not known yet.
+    pub fn unreadable(&self, kind: &TypeRef, namespace: &str) -> Option<Value> {
         let state = self.state.read();
         let cache = state.kinds.get(kind)?;
         if cache.absent {
             return Some(failure(404, "NotFound", &format!("the API server does not serve the kind {kind}")));
         }
-        cache.unreadable.values().next().cloned()
+        let concerns = |at: &String| at.is_empty() || at == namespace || self.namespaces.contains(at);
+        let (_, words) = cache.forbidden.iter().find(|(at, _)| concerns(at))?;
+        Some(failure(403, "Forbidden", words))
     }
 
     /// The names that objects of a kind are watched by, one at a time; `None`: all at once.
@@ -302,6 +418,7 @@ impl Caches {
                 .map(|name| self.watch(&kind, Api::all_with(self.client.clone(), &served.resource), None, *name));
             futures::future::join_all(watches).await;
         } else {
+            self.start_guests();
             let watches = self.namespaces.iter().flat_map(|namespace| names.iter().map(move |name| (namespace, *name)));
             let watches = watches.map(|(namespace, name)| {
                 let api = Api::namespaced_with(self.client.clone(), namespace, &served.resource);
@@ -311,22 +428,68 @@ impl Caches {
         }
     }
 
-    async fn watch(&self, kind: &TypeRef, api: Api<DynamicObject>, namespace: Option<&String>, name: Option<&String>) {
-        let all = watcher::Config::default();
-        // With the name in it, a request needs the right to this object alone.
-        let config = name.map_or_else(|| all.clone(), |name| all.clone().fields(&format!("metadata.name={name}")));
-        let mut watched = Watch { kind, namespace, name, first: true };
-        loop {
-            let events = watcher::watcher(api.clone(), config.clone()).default_backoff().boxed();
-            self.follow(&mut watched, events).await;
-            // To watch is no longer allowed; whether to list is, the next one finds out.
-            tokio::time::sleep(ABSENT_RETRY).await;
+    /// Starts the watches of guests that are wanted and not started yet.
+    fn start_guests(self: &Arc<Self>) {
+        let mut fresh = Vec::new();
+        {
+            let mut state = self.state.write();
+            let guests = state.guests.clone();
+            for (kind, cache) in &mut state.kinds {
+                let Some(served) = cache.served.clone().filter(|it| it.scope == Scope::Namespaced) else { continue };
+                if !cache.in_guests {
+                    continue;
+                }
+                for (namespace, token) in &guests {
+                    if cache.started.insert(namespace.clone()) {
+                        fresh.push((kind.clone(), served.resource.clone(), namespace.clone(), token.clone()));
+                    }
+                }
+            }
+        }
+        for (kind, resource, namespace, token) in fresh {
+            let caches = self.clone();
+            // Owned by the guest's token, which is a child of the operator's.
+            tokio::spawn(async move {
+                let api = Api::namespaced_with(caches.client.clone(), &namespace, &resource);
+                let names = caches.names_of(&kind);
+                let watches = names.iter().map(|name| caches.watch(&kind, api.clone(), Some(&namespace), *name));
+                token.run_until_cancelled(futures::future::join_all(watches)).await;
+            });
         }
     }
 
-    /// Follows a watch until it may not be taken up again.
-    async fn follow(&self, watch: &mut Watch<'_>, mut events: BoxStream<'_, watcher::Result<Event<DynamicObject>>>) {
-        let Watch { kind, namespace, name, .. } = *watch;
+    async fn watch(&self, kind: &TypeRef, api: Api<DynamicObject>, namespace: Option<&String>, name: Option<&String>) {
+        loop {
+            let words = self.watch_while_permitted(kind, api.clone(), namespace, name).await;
+            self.note_forbidden(kind, namespace, Some(words));
+            tokio::time::sleep(FORBIDDEN_RETRY).await;
+        }
+    }
+
+    /// Takes note of a watch that is forbidden, or is no longer.
+    fn note_forbidden(&self, kind: &TypeRef, namespace: Option<&String>, words: Option<String>) {
+        let namespace = namespace.map_or("", String::as_str);
+        let news = self.state.write().kinds.get_mut(kind).is_some_and(|cache| match words {
+            Some(words) => cache.forbidden.insert(namespace.to_owned(), words).is_none(),
+            None => cache.forbidden.remove(namespace).is_some(),
+        });
+        if news {
+            self.progress.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// Watches until the API server forbids it, and returns its words.
+    async fn watch_while_permitted(
+        &self,
+        kind: &TypeRef,
+        api: Api<DynamicObject>,
+        namespace: Option<&String>,
+        name: Option<&String>,
+    ) -> String {
+        let all = watcher::Config::default();
+        // With the name in it, a request needs the right to this object alone.
+        let config = name.map_or_else(|| all.clone(), |name| all.clone().fields(&format!("metadata.name={name}")));
+        let mut events = watcher::watcher(api, config).default_backoff().boxed();
         let mut listed: Option<BTreeSet<(String, String)>> = None;
         while let Some(event) = events.next().await {
             match event {
@@ -341,46 +504,37 @@ impl Caches {
                     if let Some(listed) = listed.take() {
                         self.keep_only(kind, namespace, name, &listed);
                     }
-                    let first = std::mem::take(&mut watch.first);
-                    if let Some(cache) = self.state.write().kinds.get_mut(kind) {
-                        cache.unreadable.remove(&watch.place());
-                        cache.synced += usize::from(first);
-                    }
-                    if first {
-                        self.progress.send_modify(|count| *count += 1);
-                        debug!(%kind, "cache filled");
-                    }
+                    self.note_forbidden(kind, namespace, None);
+                    self.note_filled(kind, namespace.map_or("", String::as_str), name);
                 }
                 Ok(Event::Apply(object)) => self.came(kind, object),
                 Ok(Event::Delete(object)) => self.went(kind, object),
                 Err(error) => {
-                    let error = &error;
-                    if self.refused(watch, error) {
-                        debug!(%kind, error = error as &dyn std::error::Error, "still not allowed to list");
-                    } else {
-                        warn!(%kind, error = error as &dyn std::error::Error, "watch interrupted; it is started again");
+                    let place = namespace.map_or("all namespaces", String::as_str);
+                    if let Some(words) = words_of_forbidden(&error) {
+                        warn!(%kind, namespace = place, reason = words, "the watch is forbidden; it is tried again");
+                        return words;
                     }
-                    if matches!(error, watcher::Error::WatchStartFailed(error) if is_forbidden(error)) {
-                        return;
-                    }
+                    let error = &error as &dyn std::error::Error;
+                    warn!(%kind, namespace = place, error, "watch interrupted; it is started again");
                 }
             }
         }
+        "the watch ended".to_owned()
     }
 
-    /// Takes note of a list that the API server refuses; says whether that was known.
-    fn refused(&self, watch: &Watch<'_>, error: &watcher::Error) -> bool {
-        let watcher::Error::InitialListFailed(kube::Error::Api(status)) = error else { return false };
-        if status.code != 403 {
-            return false;
+    fn note_filled(&self, kind: &TypeRef, namespace: &str, name: Option<&String>) {
+        let mut state = self.state.write();
+        if !state.watches(namespace) {
+            return;
         }
-        let why = failure(status.code, &status.reason, &status.message);
-        let known = self.state.write().kinds.get_mut(watch.kind).is_some_and(|cache| {
-            let before = cache.unreadable.insert(watch.place(), why.clone());
-            before == Some(why)
-        });
-        self.progress.send_modify(|count| *count += 1);
-        known
+        let key = (namespace.to_owned(), name.cloned().unwrap_or_default());
+        let first = state.kinds.get_mut(kind).is_some_and(|cache| cache.filled.insert(key));
+        drop(state);
+        if first {
+            self.progress.send_modify(|count| *count += 1);
+            debug!(%kind, namespace, "cache filled");
+        }
     }
 
     fn came(&self, kind: &TypeRef, mut object: DynamicObject) {
@@ -450,28 +604,20 @@ impl Reader for Caches {
     }
 }
 
-/// One watch: of a kind, in a namespace or everywhere, of an object or of all.
-struct Watch<'a> {
-    kind: &'a TypeRef,
-    namespace: Option<&'a String>,
-    name: Option<&'a String>,
-    /// Its first list has not come yet.
-    first: bool,
-}
-
-impl Watch<'_> {
-    fn place(&self) -> (String, String) {
-        let text = |text: Option<&String>| text.cloned().unwrap_or_default();
-        (text(self.namespace), text(self.name))
-    }
-}
-
-fn is_forbidden(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == 403)
-}
-
 fn key(object: &DynamicObject) -> (String, String) {
     (object.namespace().unwrap_or_default(), object.name_any())
+}
+
+/// What the API server says when it forbids a watch; `None` of any other failure.
+pub(crate) fn words_of_forbidden(error: &watcher::Error) -> Option<String> {
+    let status = match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => status,
+        _ => return None,
+    };
+    (status.code == 403).then(|| status.message.clone())
 }
 
 fn version(object: &DynamicObject) -> Option<u64> {
@@ -563,6 +709,16 @@ mod tests {
         let mut state = State::default();
         state.kinds.insert(kind(), KindCache::default());
         state
+    }
+
+    #[test]
+    fn what_comes_late_from_a_dropped_namespace_is_not_taken_in() {
+        let mut state = state();
+        state.home = vec!["home".to_owned()];
+        state.guests.insert("ns".to_owned(), CancellationToken::new());
+        assert!(state.put(&kind(), &object(5)));
+        state.guests.remove("ns");
+        assert!(!state.put(&kind(), &object(6)));
     }
 
     fn object(version: u64) -> Arc<DynamicObject> {

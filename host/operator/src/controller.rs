@@ -30,6 +30,7 @@ use crate::cache::{Caches, Change, owner_of};
 use crate::delegation::{self, Delegation, Runners};
 use crate::error::PassError;
 use crate::fight::Fights;
+use crate::guests::{GuestSettings, Guests};
 use crate::identity::Clients;
 use crate::journal::Journal;
 use crate::lease::Leadership;
@@ -81,6 +82,8 @@ pub struct Context {
     pub(crate) runners: Runners,
     /// Kinds that pipelines reconcile.
     kinds: Vec<TypeRef>,
+    /// The operator's own namespace.
+    pub(crate) home: String,
     leads: watch::Receiver<bool>,
     /// By kind: when its schema was first looked at, when last, and whether it has conditions.
     conditions: parking_lot::Mutex<HashMap<TypeRef, (Instant, Instant, bool)>>,
@@ -92,23 +95,38 @@ impl Context {
         if *self.leads.borrow() { Ok(()) } else { Err(PassError::NotLeader) }
     }
 
+    /// No effect is carried out by a process that lost the lease, or in a namespace that is no longer watched: what was seen
+    /// of it last may not have been there any more.
+    pub(crate) fn check_may_act(&self, namespace: &str) -> Result<(), PassError> {
+        self.check_leader()?;
+        if self.caches.watches(namespace) {
+            Ok(())
+        } else {
+            Err(PassError::NotWatched { namespace: namespace.to_owned() })
+        }
+    }
+
     /// Absence must be observed: nothing is decided before every cache that a step looks at is filled.
-    pub(crate) fn check_synced(&self, pipeline: &Pipeline) -> Result<(), PassError> {
+    pub(crate) fn check_synced(&self, pipeline: &Pipeline, namespace: &str) -> Result<(), PassError> {
         let mut kinds: Vec<TypeRef> = vec![pipeline.type_ref()];
         for watched in pipeline.steps.iter().flat_map(|step| self.slots.observing(step)) {
             kinds.extend(watched.kinds());
         }
         kinds.extend(self.system.needs());
-        self.check_filled(kinds)
+        self.check_filled(kinds, namespace)
     }
 
-    /// The caches of these kinds are filled.
-    pub(crate) fn check_filled(&self, mut kinds: Vec<TypeRef>) -> Result<(), PassError> {
+    /// The caches of these kinds are filled, in this namespace too.
+    pub(crate) fn check_filled(&self, mut kinds: Vec<TypeRef>, namespace: &str) -> Result<(), PassError> {
         kinds.sort();
         kinds.dedup();
-        let missing = self.caches.missing(&kinds);
+        let missing = self.caches.missing_for(&kinds, namespace);
         if missing.is_empty() {
             return Ok(());
+        }
+        let forbidden = self.caches.forbidden(namespace);
+        if let Some((_, words)) = forbidden.iter().find(|(kind, _)| missing.contains(kind)) {
+            return Err(PassError::NotReadable { namespace: namespace.to_owned(), words: words.clone() });
         }
         let names: Vec<String> = missing.iter().map(TypeRef::to_string).collect();
         Err(PassError::NotSynced { missing: names.join(", ") })
@@ -231,6 +249,8 @@ pub struct Operator {
     pub leadership: Leadership,
     /// The operator's own namespace: where plugins are looked for.
     pub namespace: String,
+    /// Which namespaces are watched besides.
+    pub guests: GuestSettings,
     /// The name of this process in Events.
     pub identity: String,
     pub loader: Loader,
@@ -258,6 +278,7 @@ impl Operator {
             journal,
             leadership,
             namespace,
+            guests,
             identity,
             loader,
             plugins,
@@ -293,6 +314,7 @@ impl Operator {
             delegation,
             runners: Runners::default(),
             kinds: pipelines.iter().map(|it| it.type_ref()).collect(),
+            home: namespace.clone(),
             leads: leadership.leads.clone(),
             conditions: parking_lot::Mutex::default(),
         });
@@ -304,7 +326,12 @@ impl Operator {
             system: system.clone(),
         });
 
+        caches.ensure_in_guests(router.guest_kinds());
         let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
+        let leads = leadership.leads.clone();
+        if context.delegation.part.alone().is_none() {
+            tasks.spawn(Guests::new(guests, context.clone(), router.clone(), leads).run());
+        }
         let stores: Stores = Arc::default();
         {
             let (router, stores) = (router.clone(), stores.clone());

@@ -61,6 +61,12 @@ pub enum PassError {
     NotLeader,
     #[error("the caches are not filled yet: {missing}")]
     NotSynced { missing: String },
+    #[error("namespace `{namespace}` is no longer watched")]
+    NotWatched { namespace: String },
+    #[error(
+        "namespace `{namespace}` cannot be read: {words}. Give the operator's account its Role there (deploy/consumer-namespace.yaml)"
+    )]
+    NotReadable { namespace: String, words: String },
     #[error("failed to {attempted}: {message}")]
     Internal { attempted: &'static str, message: String },
 }
@@ -117,6 +123,8 @@ impl PassError {
             Self::Instead { source, .. } => source.reason(),
             Self::NotLeader => "NotLeader",
             Self::NotSynced { .. } => "NotSynced",
+            Self::NotWatched { .. } => "NotWatched",
+            Self::NotReadable { .. } => "NamespaceNotReadable",
             Self::Internal { .. } => "Internal",
         }
     }
@@ -134,7 +142,9 @@ impl PassError {
             | Self::FieldConflict { .. }
             | Self::FieldFight { .. }
             | Self::Transient { .. }
-            | Self::NotSynced { .. } => Blame::Cluster,
+            | Self::NotSynced { .. }
+            | Self::NotWatched { .. }
+            | Self::NotReadable { .. } => Blame::Cluster,
             Self::Instead { source, .. } => source.blame(),
             Self::NoPlugin { .. } | Self::NotLeader | Self::Internal { .. } => Blame::Host,
         }
@@ -177,6 +187,6 @@ impl PassError {
 
     /// Nobody need be told: the situation passes by itself.
     pub fn is_quiet(&self) -> bool {
-        matches!(self, Self::NotLeader | Self::NotSynced { .. })
+        matches!(self, Self::NotLeader | Self::NotSynced { .. } | Self::NotWatched { .. })
     }
 }

@@ -10,6 +10,7 @@ pub mod controller;
 pub mod delegation;
 pub mod error;
 mod fight;
+pub mod guests;
 mod identity;
 pub mod journal;
 pub mod lease;

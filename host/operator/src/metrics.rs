@@ -8,6 +8,7 @@ mod plugins;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
@@ -36,6 +37,11 @@ struct SystemLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabels {
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabels {
     reason: String,
 }
@@ -51,6 +57,7 @@ pub struct Metrics {
     system_calls: Family<SystemLabels, Counter>,
     events: Family<ReasonLabels, Counter>,
     swaps: Family<ReasonLabels, Counter>,
+    guests: Family<StateLabels, Gauge>,
     plugins: plugins::Plugins,
 }
 
@@ -66,6 +73,7 @@ impl Default for Metrics {
             system_calls: Family::default(),
             events: Family::default(),
             swaps: Family::default(),
+            guests: Family::default(),
             plugins: plugins::Plugins::default(),
         };
         let registry = &mut metrics.registry;
@@ -78,6 +86,8 @@ impl Default for Metrics {
         registry.register("events", "Events by reason", metrics.events.clone());
         let help = "Plugins taken up, given back, refused, promoted or rolled back, by reason";
         registry.register("plugin_swaps", help, metrics.swaps.clone());
+        let help = "Namespaces besides the operator's own: watched, filling, or forbidden";
+        registry.register("guest_namespaces", help, metrics.guests.clone());
         metrics.plugins.register(registry);
         metrics
     }
@@ -107,6 +117,13 @@ impl Metrics {
 
     pub(crate) fn event(&self, reason: &str) {
         self.events.get_or_create(&ReasonLabels { reason: reason.to_owned() }).inc();
+    }
+
+    /// How many namespaces besides the operator's own are in which state.
+    pub(crate) fn guests(&self, watched: i64, filling: i64, forbidden: i64) {
+        for (state, count) in [("watched", watched), ("filling", filling), ("forbidden", forbidden)] {
+            self.guests.get_or_create(&StateLabels { state }).set(count);
+        }
     }
 
     pub(crate) fn swap(&self, reason: &str) {

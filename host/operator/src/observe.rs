@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use kube::api::DynamicObject;
 use serde_json::Value;
 use stepwright_core::admit::Scope;
-use stepwright_core::manifest::{Observe, PolicyManifest, StepManifest};
+use stepwright_core::manifest::{Observe, PolicyManifest, StepManifest, Within};
 use stepwright_core::mask::mask;
 use stepwright_core::object::{Object, ObjectRef, TypeRef};
 use stepwright_core::observation::{ObjectSet, Observation, Reply, failure};
@@ -65,7 +65,7 @@ pub(crate) async fn observe(
     system: Option<&SystemId>,
     round: Round<'_>,
 ) -> Observation {
-    let objects = reads.observes.iter().map(|observe| set(context, primary, observe)).collect();
+    let objects = reads.observes.iter().map(|observe| set(context, primary, observe, system)).collect();
     let facts = context.facts(primary, &reads.facts_for(&primary.value), system).await;
     Observation {
         step: reads.step.to_owned(),
@@ -81,28 +81,40 @@ pub(crate) async fn observe(
     }
 }
 
-fn set(context: &Context, primary: &Primary, observe: &Observe) -> ObjectSet {
+fn set(context: &Context, primary: &Primary, observe: &Observe, system: Option<&SystemId>) -> ObjectSet {
     let (kind, name) = (observe.type_ref(), observe.name.clone());
+    let nothing = ObjectSet { name: name.clone(), objects: Vec::new() };
     if !observe.concerns(&primary.value) {
-        return ObjectSet { name, objects: Vec::new() };
+        return nothing;
     }
+    let namespace = match (observe.within, system) {
+        (Within::Primary, _) => primary.namespace(),
+        (Within::System, Some(system)) => &system.namespace,
+        (Within::System, None) => return nothing,
+    };
     if observe.optional {
         // Absence must not look like emptiness.
-        if let Some(why) = context.caches.unreadable(&kind) {
+        if let Some(why) = context.caches.unreadable(&kind, namespace) {
             return ObjectSet::unreadable(name, &why);
         }
-        if !context.caches.missing(std::slice::from_ref(&kind)).is_empty() {
+        if !context.caches.missing_for(std::slice::from_ref(&kind), namespace).is_empty() {
             return ObjectSet::unreadable(name, &failure(503, "NotRead", &format!("{kind} was not read yet")));
         }
     }
-    let found = select(context, primary, &kind, &Selection::resolve(&observe.select, &primary.value));
+    let found = select(context, primary, namespace, &kind, &Selection::resolve(&observe.select, &primary.value));
     let objects = found.iter().map(|object| masked(context, &kind, object, &observe.fields)).collect();
     ObjectSet { name, objects }
 }
 
-fn select(context: &Context, primary: &Primary, kind: &TypeRef, selection: &Selection) -> Vec<Arc<DynamicObject>> {
+fn select(
+    context: &Context,
+    primary: &Primary,
+    namespace: &str,
+    kind: &TypeRef,
+    selection: &Selection,
+) -> Vec<Arc<DynamicObject>> {
     let cluster_scoped = context.caches.served(kind).is_some_and(|it| it.scope == Scope::Cluster);
-    let home = if cluster_scoped { "" } else { primary.namespace() };
+    let namespace = if cluster_scoped { "" } else { namespace };
     match selection {
         Selection::Owned => context
             .caches
@@ -113,13 +125,13 @@ fn select(context: &Context, primary: &Primary, kind: &TypeRef, selection: &Sele
             .collect(),
         Selection::Names(names) => {
             let unique: std::collections::BTreeSet<&String> = names.iter().collect();
-            unique.into_iter().filter_map(|name| context.caches.get(kind, home, name)).collect()
+            unique.into_iter().filter_map(|name| context.caches.get(kind, namespace, name)).collect()
         }
         Selection::Labels(_) => {
             let none = BTreeMap::new();
             context
                 .caches
-                .list(kind, home)
+                .list(kind, namespace)
                 .into_iter()
                 .filter(|object| {
                     let labels = object.metadata.labels.as_ref().unwrap_or(&none);

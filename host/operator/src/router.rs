@@ -7,7 +7,7 @@ use futures::channel::mpsc::UnboundedSender;
 use kube::ResourceExt;
 use kube::api::{ApiResource, DynamicObject};
 use kube::runtime::reflector::ObjectRef as RuntimeRef;
-use stepwright_core::manifest::{Observe, Select};
+use stepwright_core::manifest::{Observe, Select, Within};
 use stepwright_core::object::TypeRef;
 use stepwright_core::pipeline::Pipeline;
 use stepwright_core::select::Selection;
@@ -68,7 +68,7 @@ impl Router {
         })
     }
 
-    /// Primaries in the object's namespace, of a cluster-scoped one all, for which some step's manifest selects it.
+    /// Primaries for which some step's manifest selects it: of its namespace, or of a managed system that is there.
     fn observers(
         &self,
         pipeline: &Pipeline,
@@ -78,25 +78,35 @@ impl Router {
         own: &dyn Fn(&TypeRef, &str, &str) -> bool,
     ) {
         let kind = pipeline.type_ref();
-        let primaries = if namespace.is_empty() { self.caches.all(&kind) } else { self.caches.list(&kind, namespace) };
-        if primaries.is_empty() {
-            return;
-        }
         let watched: Vec<_> = pipeline.steps.iter().flat_map(|step| self.slots.observing(step)).collect();
-        let observes: Vec<&Observe> =
-            watched.iter().flat_map(|watched| &watched.observes).filter(|it| it.type_ref() == change.kind).collect();
-        for primary in primaries {
-            let home = primary.namespace().unwrap_or_default();
-            if own(&kind, &home, &primary.name_any()) {
-                continue;
+        let observes = watched.iter().flat_map(|watched| &watched.observes);
+        let observes: Vec<&Observe> = observes.filter(|it| it.type_ref() == change.kind).collect();
+        let labels = change.object.metadata.labels.as_ref();
+        let look = |primary: &DynamicObject, within: Within| {
+            let (home, called) = (primary.namespace().unwrap_or_default(), primary.name_any());
+            if own(&kind, &home, &called) {
+                return;
             }
-            let value = whole(&primary);
-            let labels = change.object.metadata.labels.as_ref();
-            let means = |observe: &&Observe| {
-                observe.concerns(&value) && Selection::resolve(&observe.select, &value).matches(name, labels)
-            };
-            if observes.iter().any(means) {
-                self.enqueue(&kind, &home, &primary.name_any());
+            let value = whole(primary);
+            let mut observes = observes.iter().filter(|it| it.within == within && it.concerns(&value));
+            if observes.any(|it| Selection::resolve(&it.select, &value).matches(name, labels)) {
+                self.enqueue(&kind, &home, &called);
+            }
+        };
+        if observes.iter().any(|it| it.within == Within::Primary) {
+            // What is in no namespace concerns primaries in all.
+            let primaries =
+                if namespace.is_empty() { self.caches.all(&kind) } else { self.caches.list(&kind, namespace) };
+            for primary in primaries {
+                look(&primary, Within::Primary);
+            }
+        }
+        if observes.iter().any(|it| it.within == Within::System) {
+            for primary in self.caches.all(&kind) {
+                let system = self.system.locate(&primary, self.caches.as_ref());
+                if system.is_some_and(|system| system.namespace == namespace) {
+                    look(&primary, Within::System);
+                }
             }
         }
     }
@@ -116,10 +126,36 @@ impl Router {
     /// The plugins behind these steps were exchanged: every primary whose pipeline has one of them.
     pub fn swapped(&self, steps: &[String]) {
         self.caches.ensure(self.slots.kinds());
+        self.caches.ensure_in_guests(self.guest_kinds());
         for pipeline in self.pipelines.iter().filter(|it| it.steps.iter().any(|step| steps.contains(step))) {
             let kind = pipeline.type_ref();
             for primary in self.caches.all(&kind) {
                 self.enqueue(&kind, &primary.namespace().unwrap_or_default(), &primary.name_any());
+            }
+        }
+    }
+
+    /// What has to be watched in namespaces besides the operator's own: primaries that may be there, what their steps look at
+    /// beside them, and what they make.
+    pub(crate) fn guest_kinds(&self) -> Vec<TypeRef> {
+        let mut kinds = Vec::new();
+        for pipeline in self.pipelines.iter().filter(|it| it.in_guests) {
+            kinds.push(pipeline.type_ref());
+            for watched in pipeline.steps.iter().flat_map(|step| self.slots.observing(step)) {
+                let beside = watched.observes.iter().filter(|it| it.within == Within::Primary);
+                kinds.extend(beside.map(|it| it.type_ref()));
+                kinds.extend(watched.writes.iter().cloned());
+            }
+        }
+        kinds
+    }
+
+    /// Every primary of a namespace.
+    pub(crate) fn namespace_changed(&self, namespace: &str) {
+        for pipeline in &self.pipelines {
+            let kind = pipeline.type_ref();
+            for primary in self.caches.list(&kind, namespace) {
+                self.enqueue(&kind, namespace, &primary.name_any());
             }
         }
     }

@@ -49,6 +49,9 @@ pub trait ManagedSystem: Send + Sync {
     /// Which instance a primary belongs to. `None` while that cannot be told.
     fn locate(&self, primary: &DynamicObject, reader: &dyn Reader) -> Option<SystemId>;
 
+    /// Whether the instance exists, as far as Kubernetes tells: that its resource does, not that it answers.
+    fn exists(&self, system: &SystemId) -> bool;
+
     /// What is known, one fact for each name asked for and in that order; concurrent askers share one answer.
     ///
     /// Values of secrets in it are fingerprints. Not to know is a fact too.

@@ -83,10 +83,6 @@ impl RedisEnterprise {
         let start = || Watched::start(system.clone(), self.tools.clone(), self.changes.clone());
         systems.entry(system.clone()).or_insert_with(start).shared.clone()
     }
-
-    fn exists(&self, system: &SystemId) -> bool {
-        self.tools.reader.get(&cluster_type(), &system.namespace, &system.name).is_some()
-    }
 }
 
 #[async_trait]
@@ -96,7 +92,11 @@ impl ManagedSystem for RedisEnterprise {
     }
 
     fn locate(&self, primary: &DynamicObject, reader: &dyn Reader) -> Option<SystemId> {
-        locate(primary, reader)
+        locate(primary, reader, &self.tools.settings.namespace)
+    }
+
+    fn exists(&self, system: &SystemId) -> bool {
+        self.tools.reader.get(&cluster_type(), &system.namespace, &system.name).is_some()
     }
 
     async fn facts(&self, system: &SystemId, names: &[String]) -> Vec<Fact> {

@@ -33,13 +33,19 @@ pub(crate) fn pod_type() -> TypeRef {
     TypeRef::new("v1", "Pod")
 }
 
-/// The cluster that a primary belongs to.
-pub(crate) fn locate(primary: &DynamicObject, reader: &dyn Reader) -> Option<SystemId> {
-    let namespace = primary.namespace()?;
+/// The cluster that a primary belongs to. A database names one of its own namespace, or else of the operator's, `home`.
+pub(crate) fn locate(primary: &DynamicObject, reader: &dyn Reader, home: &str) -> Option<SystemId> {
+    let mut namespace = primary.namespace()?;
     let name = match primary.types.as_ref()?.kind.as_str() {
         CLUSTER_KIND => primary.name_any(),
         DATABASE_KIND => match text(&primary.data, "/spec/redisEnterpriseCluster/name") {
-            Some(name) => name.to_owned(),
+            Some(name) => {
+                // Without any cluster beside it, a database in another namespace can only mean one of the operator's.
+                if !home.is_empty() && reader.list(&cluster_type(), &namespace).is_empty() {
+                    home.clone_into(&mut namespace);
+                }
+                name.to_owned()
+            }
             None => only_cluster(reader, &namespace)?,
         },
         _ => return None,

@@ -39,7 +39,7 @@ fn rec() -> SystemId {
 #[track_caller]
 fn check_locate(primary: Value, clusters: &[Value], expected: Option<&str>) {
     let primary: DynamicObject = serde_json::from_value(primary).unwrap();
-    let found = locate(&primary, &objects(clusters));
+    let found = locate(&primary, &objects(clusters), "");
     assert_eq!(found.map(|system| system.name).as_deref(), expected);
 }
 
@@ -58,6 +58,24 @@ fn a_primary_belongs_to_the_cluster_it_names_or_to_the_only_one() {
     check_locate(database(json!({})), &[cluster("rec", "Running"), cluster("second", "Invalid")], Some("rec"));
     check_locate(database(json!({})), &[cluster("rec", "Running"), cluster("second", "")], None);
     check_locate(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": "ns", "name": "p"}}), &[], None);
+}
+
+#[test]
+fn a_database_of_another_namespace_belongs_to_a_cluster_of_the_operators() {
+    let database = |namespace: &str, spec: Value| -> DynamicObject {
+        let database = json!({"apiVersion": "app.redislabs.com/v1alpha1", "kind": "RedisEnterpriseDatabase",
+               "metadata": {"namespace": namespace, "name": "db"}, "spec": spec});
+        serde_json::from_value(database).unwrap()
+    };
+    let named = || json!({"redisEnterpriseCluster": {"name": "rec"}});
+    let clusters = objects(&[cluster("rec", "Running")]);
+    let found = |namespace: &str, spec: Value, home: &str| locate(&database(namespace, spec), &clusters, home);
+    assert_eq!(found("elsewhere", named(), "ns"), Some(rec()));
+    // It has to say so.
+    assert_eq!(found("elsewhere", json!({}), "ns"), None);
+    // Where there are clusters, one of those is meant.
+    let other = SystemId { namespace: "ns".to_owned(), name: "other".to_owned() };
+    assert_eq!(found("ns", json!({"redisEnterpriseCluster": {"name": "other"}}), "home"), Some(other));
 }
 
 #[test]

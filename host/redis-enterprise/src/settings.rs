@@ -28,6 +28,8 @@ pub struct Settings {
     pub probe_timeout: Duration,
     /// How long an asker waits for facts before they count as unknown.
     pub patience: Duration,
+    /// The operator's own namespace: where the clusters are that databases of other namespaces name. Empty: there are none.
+    pub namespace: String,
     /// The DNS domain of the Kubernetes cluster: part of a Redis Enterprise cluster's name.
     pub cluster_domain: String,
 }
@@ -45,6 +47,7 @@ impl Default for Settings {
             read_timeout: Duration::from_secs(30),
             probe_timeout: Duration::from_secs(5),
             patience: Duration::from_secs(20),
+            namespace: String::new(),
             cluster_domain: "cluster.local".to_owned(),
         }
     }

@@ -134,6 +134,7 @@ pub(crate) fn planned(seen: &Seen<'_>, view: &View, course: &Course, parts: &Par
     if view.listed.is_ok() && view.formed() {
         calls.extend(parts.calls(seen));
         calls.extend(course.shrink.calls.iter().cloned());
+        calls.extend(course.drain.calls.iter().cloned());
     }
     // The later rounds see what came of the first: nothing is asked for twice in one pass.
     if seen.observed.round > 0 {
@@ -201,8 +202,15 @@ pub(crate) fn refused(seen: &Seen<'_>, parts: &Parts<'_>) -> Option<Refused> {
     let reply = seen.observed.replies.iter().find(|reply| {
         let absent = reply.status == 404 && (reply.id.starts_with("removal-of ") || reply.id == "change ldap");
         // A member asks for credentials where a node that is none does not: it has become one meanwhile.
+        // What comes of that is looked at where it is asked for.
+        let drains = ["drain ", "drain-of ", "return "].iter().any(|prefix| reply.id.starts_with(prefix));
         let joined = reply.status == 401 && reply.id.starts_with(&format!("{}-", seen.name()));
-        !reply.is_success() && reply.status != 409 && !absent && !joined && !credentials::is_settled(seen, &reply.id)
+        !reply.is_success()
+            && reply.status != 409
+            && !absent
+            && !joined
+            && !drains
+            && !credentials::is_settled(seen, &reply.id)
     })?;
     let text = reply.error_text();
     Some(match reply.id.split_once(' ').unwrap_or(("", &reply.id)) {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use crate::spec::Raw;
@@ -68,6 +69,16 @@ pub(crate) struct NodeStatus {
     pub(crate) role: String,
     pub(crate) free_provisional_ram: u64,
     pub(crate) total_provisional_ram: u64,
+    /// The type of the elements is documented nowhere.
+    pub(crate) master_shards: Vec<IgnoredAny>,
+    /// There while the node is in maintenance.
+    pub(crate) maintenance_snapshot: Option<IgnoredAny>,
+}
+
+impl NodeStatus {
+    pub(crate) fn in_maintenance(&self) -> bool {
+        self.maintenance_snapshot.is_some()
+    }
 }
 
 /// One of `GET /v1/bdbs`.

@@ -5,6 +5,7 @@
 //! had a volume or has one younger than this resource. A second node joins only after the status remembers the first
 //! (`formed_before`), so that the memory is never younger than the cluster.
 
+use crate::board;
 use crate::racks;
 use crate::recovery::Recovery;
 use crate::seen::Seen;
@@ -44,7 +45,7 @@ pub(crate) enum Next {
         pod: String,
         ip: String,
     },
-    /// The first pod restores the configuration of a cluster that was lost.
+    /// A pod restores the configuration of a cluster that was lost.
     Recover {
         pod: String,
         ip: String,
@@ -83,13 +84,21 @@ pub(crate) struct View {
     /// Why the list is not known, if it is not.
     pub(crate) listed: Result<Vec<Listed>, String>,
     pub(crate) formed_before: bool,
+    /// Pods whose nodes have the newest configuration, the best first.
+    pub(crate) newest: Vec<String>,
 }
 
 impl View {
     pub(crate) fn of(seen: &Seen<'_>) -> Self {
         let listed = listed(seen);
         let nodes = (0..seen.cluster.spec.nodes()).map(|ordinal| node(seen, ordinal, listed.as_deref().ok()));
-        Self { nodes: nodes.collect(), listed: listed.clone(), formed_before: seen.formed_before() }
+        let newest = board::kept(seen, board::NEWEST).into_iter().flat_map(|pods| pods.split(',')).map(str::to_owned);
+        Self {
+            nodes: nodes.collect(),
+            listed: listed.clone(),
+            formed_before: seen.formed_before(),
+            newest: newest.collect(),
+        }
     }
 
     pub(crate) fn members(&self) -> impl Iterator<Item = &Node> {
@@ -139,18 +148,35 @@ impl View {
         )
     }
 
+    /// One node after another, those with the newest configuration first, until one has restored it. None is passed over
+    /// because it is not there yet: what it has may be newer than what the others have.
     fn recover(&self) -> Next {
-        let Some(first) = self.nodes.first() else { return Next::Wait("no nodes are wanted".to_owned()) };
-        let pod = first.pod.clone();
-        match (&first.state, &first.ip) {
-            (NodeState::Idle, Some(ip)) => Next::Recover { pod, ip: ip.clone() },
-            (NodeState::Busy(state), Some(ip)) if state == "joining_cluster" => Next::Recover { pod, ip: ip.clone() },
-            (NodeState::Failed { code, message }, Some(ip)) => {
-                given_up(first, code, message).unwrap_or_else(|| Next::Recover { pod, ip: ip.clone() })
-            }
-            (NodeState::Absent(why) | NodeState::Silent(why), _) => Next::Wait(why.clone()),
-            _ => Next::Wait(format!("{pod} restores the configuration")),
+        let at_work = |node: &&Node| matches!(&node.state, NodeState::Busy(state) if state != "joining_cluster");
+        if let Some(node) = self.nodes.iter().find(at_work) {
+            return Next::Wait(format!("{} restores the configuration", node.pod));
         }
+        let rank = |node: &Node| self.newest.iter().position(|pod| *pod == node.pod).unwrap_or(self.newest.len());
+        let mut order: Vec<&Node> = self.nodes.iter().collect();
+        order.sort_by_key(|node| rank(node));
+        let mut failed = Vec::new();
+        for node in order {
+            match (&node.state, &node.ip) {
+                (NodeState::Idle | NodeState::Busy(_), Some(ip)) => {
+                    return Next::Recover { pod: node.pod.clone(), ip: ip.clone() };
+                }
+                (NodeState::Failed { code, message }, _) => failed.push(format!("{}: {code} {message}", node.pod)),
+                (NodeState::Absent(why) | NodeState::Silent(why), _) => {
+                    let better = if failed.is_empty() { "" } else { " of those that have not failed" };
+                    return Next::Wait(format!("{why}; it has the newest configuration{better}"));
+                }
+                _ => return Next::Wait(format!("{} has restored the configuration", node.pod)),
+            }
+        }
+        let message = format!(
+            "no volume holds a configuration that can be restored ({}); delete a pod to have its volume tried again",
+            failed.join("; ")
+        );
+        Next::Stuck { reason: "RecoveryBlocked", message }
     }
 
     fn form(&self) -> Next {

@@ -4,8 +4,10 @@
 //! the `redb` step's. One call reads everything once (`seen`), judges the spec (`validate`), decides which node acts next
 //! (`formation`), and says what is so (`state`, `status`).
 
+mod board;
 mod calls;
 mod credentials;
+mod drain;
 mod facts;
 mod formation;
 mod managed;
@@ -29,6 +31,7 @@ use std::time::Duration;
 
 use stepwright_sdk::{Event, Failure, Manifest, Observation, Plan, Plugin, export_plugin};
 
+use crate::drain::Drain;
 use crate::formation::{Next, View};
 use crate::managed::Parts;
 use crate::recovery::Recovery;
@@ -79,6 +82,7 @@ pub(crate) struct Course {
     pub(crate) next: Next,
     pub(crate) recovery: Recovery,
     pub(crate) rollout: Rollout,
+    pub(crate) drain: Drain,
     pub(crate) shrink: Shrink,
     /// The pods go and come again, because no cluster is formed yet and they cannot start as they are.
     pub(crate) recreates: bool,
@@ -90,7 +94,8 @@ impl Course {
     fn of(seen: &Seen<'_>, view: &View) -> Self {
         let recovery = recovery::of(seen, view);
         let next = view.next(&recovery);
-        let rollout = rollout::of(seen, view);
+        let mut rollout = rollout::of(seen, view);
+        let drain = drain::of(seen, view, &mut rollout);
         let gone = seen.statefulset.is_none() && seen.pods.is_empty();
         let recreates = seen.cluster.status.state == State::ClusterRecreating.as_str() && !gone;
         let recreates = !view.formed() && (rollout.recreate || recreates);
@@ -103,7 +108,7 @@ impl Course {
             // One thing after another.
             shrink.calls.clear();
         }
-        Self { next, recovery, rollout, shrink, recreates, recovered }
+        Self { next, recovery, rollout, drain, shrink, recreates, recovered }
     }
 
     /// All pods go.
@@ -162,6 +167,9 @@ fn turns(mut plan: Plan, seen: &Seen<'_>, view: &View, course: &Course, state: S
     if let Recovery::Refused(why) = &course.recovery {
         plan = plan.event(Event::warning("RecoveryBlocked", why));
     }
+    if let (Recovery::FirstPod, Next::Stuck { reason, message }) = (&course.recovery, &course.next) {
+        plan = plan.event(Event::warning(*reason, message));
+    }
     if course.recovered && !seen.recovered() {
         let pod = seen.pod_name(0);
         let text = format!(
@@ -180,6 +188,13 @@ fn turns(mut plan: Plan, seen: &Seen<'_>, view: &View, course: &Course, state: S
     if let Some(why) = &course.rollout.stuck {
         let text = format!("{why}; the other pods stay as they are until it runs, or until the change is taken back");
         plan = plan.event(Event::warning("RolloutStuck", text));
+    }
+    if let Some(why) = &course.drain.gave_up {
+        plan = plan.event(Event::warning("NodeNotEmptied", why));
+    }
+    if seen.license.known().is_some_and(|license| license.expired == Some(true)) && !seen.license_was_expired() {
+        let text = "the license has expired: databases serve on, but none can be made or changed, and the cluster cannot be upgraded; install another by spec.license or spec.licenseSecretName";
+        plan = plan.event(Event::warning("LicenseExpired", text));
     }
     match &course.shrink.blocked {
         Some(why) => plan.event(Event::warning("ScaleDownBlocked", why)),

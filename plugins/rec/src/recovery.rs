@@ -1,5 +1,6 @@
-//! A cluster whose quorum is lost comes back from its volumes (reference, 3.15): all pods are deleted, the first one
-//! restores the configuration, the others join it again as their former selves. The databases are then recovered by people.
+//! A cluster whose quorum is lost comes back from its volumes (reference, 3.15): all pods are deleted, one
+//! restores the configuration, the others join it again as their former selves. The one is that whose node had the newest
+//! configuration when the cluster last answered (`board`); if it cannot, the next is tried. The databases are then recovered by people.
 //!
 //! It happens once for each time that `clusterRecovery` is set: that it is done is kept beside the pods' tasks, since a
 //! cluster must never be reset for a wish of long ago. It begins only while the cluster does not answer.
@@ -37,7 +38,7 @@ pub(crate) fn of(seen: &Seen<'_>, view: &View) -> Recovery {
         return if gone { Recovery::FirstPod } else { Recovery::Reset { begins: false } };
     }
     if last == State::RecoveringFirstPod.as_str() {
-        let restored = view.nodes.first().is_some_and(|node| node.state == NodeState::Member) && view.listed.is_ok();
+        let restored = view.members().next().is_some() && view.listed.is_ok();
         return if restored { Recovery::Rejoining } else { Recovery::FirstPod };
     }
     if spec.cluster_recovery && seen.recovered() {

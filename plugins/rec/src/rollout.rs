@@ -30,6 +30,24 @@ pub(crate) struct Rollout {
     pub(crate) stuck: Option<String>,
     /// No cluster was formed yet, so that the pods may all go and come again.
     pub(crate) recreate: bool,
+    /// The pod that is replaced next, or is being replaced now, of a cluster that is formed.
+    pub(crate) next: Option<String>,
+    /// The cluster can spare it.
+    pub(crate) clear: bool,
+}
+
+impl Rollout {
+    /// Nothing is replaced before this.
+    pub(crate) fn hold(&mut self, why: String) {
+        if let Some(next) = &self.next {
+            let ordinal = next.rsplit('-').next().and_then(|text| text.parse::<u32>().ok());
+            self.partition = ordinal.map_or(self.partition, |ordinal| self.partition.max(ordinal + 1));
+            self.waits = Some(format!("{next} is to be replaced once {why}"));
+        } else {
+            self.waits = Some(format!("the change of pods is done once {why}"));
+        }
+        self.rolling = true;
+    }
 }
 
 pub(crate) fn of(seen: &Seen<'_>, view: &View) -> Rollout {
@@ -59,7 +77,7 @@ pub(crate) fn of(seen: &Seen<'_>, view: &View) -> Rollout {
         .find_map(|ordinal| stuck(&seen.pod_name(ordinal), pod(ordinal)?));
     let Some(next) = next else {
         let waits = Some("the last replaced pod is starting".to_owned());
-        return Rollout { partition: 0, rolling: true, waits, stuck, recreate: false };
+        return Rollout { partition: 0, rolling: true, waits, stuck, ..Rollout::default() };
     };
     if !view.formed() {
         let bad = (0..all).find_map(|ordinal| stuck_pod(seen, ordinal, pod(ordinal)));
@@ -69,18 +87,15 @@ pub(crate) fn of(seen: &Seen<'_>, view: &View) -> Rollout {
             waits: Some("pods are being replaced".to_owned()),
             stuck: bad.clone(),
             recreate: bad.is_some(),
+            ..Rollout::default()
         };
     }
-    match hindrance(seen, view, next) {
-        None => {
-            let waits = Some(format!("{} is being replaced", seen.pod_name(next)));
-            Rollout { partition: next, rolling: true, waits, stuck, recreate: false }
-        }
-        Some(why) => {
-            let waits = Some(format!("{} is to be replaced once {why}", seen.pod_name(next)));
-            Rollout { partition: next + 1, rolling: true, waits, stuck, recreate: false }
-        }
-    }
+    let name = seen.pod_name(next);
+    let (partition, clear, waits) = match hindrance(seen, view, next) {
+        None => (next, true, format!("{name} is being replaced")),
+        Some(why) => (next + 1, false, format!("{name} is to be replaced once {why}")),
+    };
+    Rollout { partition, rolling: true, waits: Some(waits), stuck, recreate: false, next: Some(name), clear }
 }
 
 fn is_updated(pod: &Pod, revision: &str) -> bool {

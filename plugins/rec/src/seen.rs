@@ -364,6 +364,9 @@ pub(crate) fn manifest() -> Manifest {
             "POST /v1/cluster/actions/change_master",
             "GET /v1/nodes/*/actions/remove",
             "POST /v1/nodes/*/actions/remove",
+            "GET /v1/nodes/*/actions/maintenance_on",
+            "POST /v1/nodes/*/actions/maintenance_on",
+            "POST /v1/nodes/*/actions/maintenance_off",
             "PUT /v1/cluster",
             "PUT /v1/cluster/policy",
             "PUT /v1/license",
@@ -451,6 +454,18 @@ impl<'a> Seen<'a> {
     /// The recovery that the spec asks for is done.
     pub(crate) fn recovered(&self) -> bool {
         self.configmaps.iter().any(|map| map.data.get("recovery").is_some_and(|word| word == recovery::DONE))
+    }
+
+    /// The status said so the last time.
+    pub(crate) fn license_was_expired(&self) -> bool {
+        #[derive(Default, Deserialize)]
+        #[serde(default, rename_all = "camelCase")]
+        struct Last {
+            license_state: String,
+        }
+        let last = self.cluster.status.license_status.as_ref();
+        last.and_then(|raw| serde_json::from_str::<Last>(raw.get()).ok())
+            .is_some_and(|last| last.license_state == "Expired")
     }
 
     pub(crate) fn secret(&self, name: &str) -> Option<&Secret> {

@@ -55,7 +55,8 @@ pub(crate) fn of(seen: &Seen<'_>, view: &View, course: &Course) -> (State, Optio
         Next::Create { pod, .. } => format!("{pod} is to form the cluster"),
         Next::Recover { pod, .. } => format!("{pod} is to restore the configuration"),
         Next::Join { pod, .. } => format!("{pod} is to join the cluster"),
-        Next::Stuck { .. } | Next::Complete => fallback.to_owned(),
+        Next::Stuck { message, .. } => message.clone(),
+        Next::Complete => fallback.to_owned(),
     };
     match course.recovery {
         Recovery::Reset { .. } => return (State::RecoveryReset, Some(waiting("the pods are deleted"))),

@@ -65,14 +65,108 @@ fn at_rest_no_template_replaces_a_pod() {
     assert_eq!(partition(&World::default()), 3);
 }
 
+/// The node of this ordinal was put into maintenance by this step, and has this many masters left.
+fn drained(mut world: World, ordinal: usize, masters: usize) -> World {
+    world.configmaps = vec![board(&json!({ "drained": format!("rec-{ordinal}") }))];
+    for (name, fact) in &mut world.facts {
+        if name == "nodes-status" {
+            let status = &mut fact[(ordinal + 1).to_string()];
+            status["maintenance_snapshot"] = json!({ "name": "maintenance_mode" });
+            status["master_shards"] = json!((0..masters).collect::<Vec<_>>());
+        }
+    }
+    master(world, if ordinal == 2 { 0 } else { 2 })
+}
+
+/// The cluster's master is the node of this ordinal.
+fn master(mut world: World, ordinal: usize) -> World {
+    for (name, fact) in &mut world.facts {
+        if name == "nodes-status" {
+            for other in 0..3 {
+                let role = if other == ordinal { "master" } else { "slave" };
+                fact[(other + 1).to_string()]["role"] = json!(role);
+            }
+        }
+    }
+    world
+}
+
+fn board(data: &Value) -> Value {
+    json!({ "kind": "ConfigMap", "metadata": { "name": "rec-bulletin-board" }, "data": data })
+}
+
+/// What the plan keeps on the board under a key.
+fn noted(world: &World, key: &str) -> Value {
+    let plan = world.plan();
+    let boards = plan["desired"].as_array().unwrap().iter().find(|it| it["id"] == "v1 ConfigMap ns/rec-bulletin-board");
+    boards.unwrap()["body"]["data"][key].clone()
+}
+
 #[test]
 fn pods_are_replaced_from_the_highest_one_by_one() {
-    assert_eq!(partition(&rolling(["a", "a", "a"])), 2);
-    assert_eq!(partition(&rolling(["a", "a", "b"])), 1);
-    assert_eq!(partition(&rolling(["a", "b", "b"])), 0);
-    let world = rolling(["a", "a", "b"]);
+    assert_eq!(partition(&drained(rolling(["a", "a", "a"]), 2, 0)), 2);
+    assert_eq!(partition(&drained(rolling(["a", "a", "b"]), 1, 0)), 1);
+    assert_eq!(partition(&drained(rolling(["a", "b", "b"]), 0, 0)), 0);
+    let world = drained(rolling(["a", "a", "b"]), 1, 0);
     assert_eq!(world.state(), "RunningRollingUpdate");
     assert_eq!(waits(&world), "rec-1 is being replaced");
+}
+
+#[test]
+fn a_node_is_emptied_before_its_pod_goes_and_serves_again_after() {
+    // First the cluster's mastership, to a node whose pod is replaced already.
+    let world = master(rolling(["a", "a", "b"]), 1);
+    assert_eq!(partition(&world), 2);
+    assert_eq!(world.requests(), ["POST /v1/cluster/actions/change_master to -"]);
+    assert_eq!(world.plan()["calls"][0]["body"], json!({ "node_uid": "3" }));
+
+    let mut world = master(rolling(["a", "a", "b"]), 2);
+    assert_eq!(partition(&world), 2);
+    assert_eq!(world.requests(), ["POST /v1/nodes/2/actions/maintenance_on to -"]);
+    assert_eq!(noted(&world, "drained"), "rec-1");
+    // The answer says that it has begun; the next pass, that masters are left; then the pod may go.
+    world.round = 1;
+    world.replies = vec![("drain 2".into(), 200, json!({ "status": "queued" }))];
+    assert_eq!((partition(&world), noted(&world, "drained")), (2, json!("rec-1")));
+    let world = drained(rolling(["a", "a", "b"]), 1, 2);
+    assert_eq!(partition(&world), 2);
+    assert_eq!(world.requests(), ["GET /v1/nodes/2/actions/maintenance_on to -"]);
+    assert!(waits(&world).contains("2 master shards are to move"), "{}", waits(&world));
+    assert_eq!(partition(&drained(rolling(["a", "a", "b"]), 1, 0)), 1);
+
+    // Its pod is replaced: not before it is back does it serve again, and not before that does the next one go.
+    let world = drained(rolling(["a", "b", "b"]), 1, 0);
+    assert_eq!(partition(&world), 1);
+    assert_eq!(world.requests(), ["POST /v1/nodes/2/actions/maintenance_off to -"]);
+    let mut world = drained(rolling(["a", "b", "b"]), 1, 0);
+    down(&mut world, 1);
+    assert_eq!((partition(&world), world.requests()), (1, vec![]));
+    assert_eq!(noted(&world, "drained"), "rec-1");
+    // What a user put into maintenance is left there.
+    let mut world = drained(World::running(), 1, 0);
+    world.facts.push(bdb("active"));
+    world.configmaps.clear();
+    assert_eq!(world.requests(), [""; 0]);
+    assert_eq!(world.state(), "Running");
+}
+
+#[test]
+fn a_node_that_cannot_be_emptied_is_replaced_all_the_same_and_that_is_told() {
+    let mut world = master(rolling(["a", "a", "b"]), 2);
+    world.round = 1;
+    world.replies = vec![("drain 2".into(), 406, json!({ "error_code": "insufficient_resources" }))];
+    assert_eq!(noted(&world, "drained"), "rec-1 as it is");
+    assert!(events(&world).contains("NodeNotEmptied: rec-1 could not be emptied"), "{}", events(&world));
+    let mut world = master(rolling(["a", "a", "b"]), 2);
+    world.configmaps = vec![board(&json!({ "drained": "rec-1 as it is" }))];
+    assert_eq!((partition(&world), world.requests()), (1, vec![]));
+    assert_eq!(noted(&world, "drained"), "rec-1 as it is");
+    // It began and failed.
+    let mut world = master(rolling(["a", "a", "b"]), 2);
+    world.configmaps = vec![board(&json!({ "drained": "rec-1" }))];
+    world.round = 1;
+    world.replies = vec![("drain-of 2".into(), 200, json!({ "status": "failed", "error": "insufficient_resources" }))];
+    assert_eq!(noted(&world, "drained"), "rec-1 as it is");
 }
 
 #[test]
@@ -324,10 +418,34 @@ fn recovery_resets_then_restores_the_first_then_joins_the_others() {
     assert_eq!(plan["calls"][0]["request"], "POST /v1/bootstrap/recover_cluster to rec-0");
     assert_eq!(plan["calls"][0]["body"]["recovery_filename"], "/opt/persistent/ccs/ccs-redis.rdb");
 
+    // Whose configuration is the newest was noted while the cluster answered.
+    world.configmaps = vec![board(&json!({ "newest": "rec-1,rec-0" }))];
+    assert_eq!(world.requests(), ["POST /v1/bootstrap/recover_cluster to rec-1"]);
+    assert_eq!(noted(&world, "newest"), "rec-1,rec-0", "it is not forgotten on the way");
+    // It is waited for; one that cannot is followed by the next; two never restore at a time.
+    world.says(1, json!({ "error": "connection refused" }));
+    assert_eq!(world.requests(), [""; 0]);
+    assert!(waits(&world).contains("rec-1 does not answer"), "{}", waits(&world));
+    let failed = json!({ "bootstrap_status": { "state": "error", "error_code": "path_error", "error_details": { "message": "gone" } } });
+    world.says(1, failed.clone());
+    assert_eq!(world.requests(), ["POST /v1/bootstrap/recover_cluster to rec-0"]);
+    world.says(0, says("recovering_cluster"));
+    assert_eq!(world.requests(), [""; 0]);
+    for ordinal in 0..3 {
+        world.says(ordinal, failed.clone());
+    }
+    assert_eq!(world.requests(), [""; 0]);
+    assert!(waits(&world).contains("rec-2: path_error gone"), "{}", waits(&world));
+    world.configmaps.clear();
+    for ordinal in 1..3 {
+        world.says(ordinal, says("joining_cluster"));
+    }
+
     world.says(0, says("completed"));
     world.facts = answers(0..3);
     down(&mut world, 1);
     down(&mut world, 2);
+    assert_eq!(noted(&world, "newest"), Value::Null, "a minority says nothing of the newest");
     let join = world.plan()["calls"][0].clone();
     assert_eq!(join["request"], "POST /v1/bootstrap/join_cluster to rec-1");
     assert_eq!(join["body"]["node"]["identity"]["uid"], 2, "as its former self");

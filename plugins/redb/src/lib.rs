@@ -1,7 +1,8 @@
 //! Makes a database on a Redis Enterprise cluster, keeps it as its resource says, and deletes it with the resource
 //! (reference, 3.6 and 3.16).
 //!
-//! It makes no Services: the services-rigger does, for every database of a cluster, whoever made it.
+//! It makes no Services beside the cluster: the services-rigger does, for every database, whoever made it. In another
+//! namespace a Service that points there is its own (`guest`).
 //!
 //! A pass reads what is there, and plans at most one change. Nothing is remembered but in the status; whether a database
 //! exists is always asked of the cluster's list, so that a reply that got lost never makes a second one.
@@ -12,6 +13,7 @@ mod bdb;
 mod decision;
 mod deletion;
 mod given;
+mod guest;
 mod hidden;
 mod keeping;
 mod living;

@@ -12,12 +12,16 @@ use crate::spec::Cluster;
 use crate::status::Status;
 use crate::unsupported::{self, Note};
 use crate::wanted::creation;
-use crate::{hidden, keeping, rules};
+use crate::{guest, hidden, keeping, rules};
 
 pub(crate) fn plan(seen: &Seen<'_>) -> Result<Plan, Failure> {
     let secret = DatabaseSecret::of(seen);
     let Some(cluster) = rules::cluster(seen)? else {
-        let text = format!("namespace `{}` has no RedisEnterpriseCluster: make one", seen.observed.namespace());
+        let text = format!(
+            "namespace `{}` has no RedisEnterpriseCluster: make one, or name one of the operator's namespace in \
+             spec.redisEnterpriseCluster.name",
+            seen.observed.namespace()
+        );
         let decision = Decision::waiting(Status::waiting(seen), text, None);
         return Ok(written(seen, secret.as_ref().filter(|secret| !secret.missing), None, decision));
     };
@@ -129,6 +133,7 @@ fn written(seen: &Seen<'_>, secret: Option<&DatabaseSecret<'_>>, own: Option<&Bd
         let port = status.port().or_else(|| seen.database.spec.port());
         plan = secret.place(plan, seen, port);
     }
+    plan = guest::service(plan, seen, status.port());
     if seen.bdbs.known().is_none() || own.is_some() || seen.reply("create").is_some() {
         plan = hidden::keep(plan, seen, &Given::of(seen).hidden());
     }

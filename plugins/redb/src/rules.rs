@@ -36,7 +36,7 @@ pub(crate) fn cluster<'a>(seen: &'a Seen<'_>) -> Result<Option<&'a Observed<Clus
             Err(Failure::invalid(field, text))
         }
         (None, Some(name), _) => {
-            let namespace = seen.observed.namespace();
+            let namespace = seen.cluster_namespace();
             let there = if names.is_empty() { "none".to_owned() } else { names.join(" and ") };
             let text = format!(
                 "RedisEnterpriseCluster `{name}` not found in namespace `{namespace}`, which has {there}: make it, or name another"

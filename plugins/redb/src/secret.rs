@@ -116,6 +116,9 @@ impl<'a> DatabaseSecret<'a> {
 /// What the services-rigger calls the Services of this database; some names need the port.
 fn service_names(seen: &Seen<'_>, port: Option<u16>) -> Option<String> {
     let naming = &seen.cluster()?.spec.services_rigger_spec;
+    if seen.is_guest() {
+        return Some(seen.observed.name().to_owned());
+    }
     if naming.service_naming.as_deref() == Some("redis-port") && port.is_none() {
         return None;
     }

@@ -12,7 +12,7 @@ use crate::spec::{Cluster, Database, said};
 pub(crate) struct Seen<'a> {
     pub(crate) observed: &'a Observation,
     pub(crate) database: Database,
-    /// Those of the namespace.
+    /// Those of the namespace where the cluster is, or would be.
     pub(crate) clusters: Vec<Observed<Cluster>>,
     statefulsets: BTreeSet<String>,
     pub(crate) secrets: Vec<Observed<Secret>>,
@@ -81,17 +81,20 @@ pub(crate) fn manifest() -> Manifest {
             "status.replicaSourceStatuses",
             "status.bigstoreVersion",
         ])
-        .observe(Observe::new("clusters", "app.redislabs.com/v1", "RedisEnterpriseCluster").all().fields([
-            "spec.servicesRiggerSpec",
-            "spec.rackAwarenessNodeLabel",
-            "spec.redisOnFlashSpec",
-            "status.state",
-            "status.modules",
-            "status.bundledDatabaseVersions",
-        ]))
+        .observe(
+            Observe::new("clusters", "app.redislabs.com/v1", "RedisEnterpriseCluster").all().within_system().fields([
+                "spec.servicesRiggerSpec",
+                "spec.rackAwarenessNodeLabel",
+                "spec.redisOnFlashSpec",
+                "status.state",
+                "status.modules",
+                "status.bundledDatabaseVersions",
+            ]),
+        )
         .observe(
             Observe::new("statefulsets", "apps/v1", "StatefulSet")
                 .labels([("app", "redis-enterprise")])
+                .within_system()
                 .fields(["metadata.name"]),
         )
         .observe(
@@ -111,6 +114,7 @@ pub(crate) fn manifest() -> Manifest {
         .observe(Observe::new("own-secrets", "v1", "Secret").fields(["metadata.name"]))
         .facts(["bdbs", "license", "cluster", "policy"])
         .writes("v1", "Secret")
+        .writes("v1", "Service")
         .calls([
             "POST /v1/bdbs",
             "PUT /v1/bdbs/*",
@@ -156,6 +160,17 @@ impl<'a> Seen<'a> {
     pub(crate) fn cluster(&self) -> Option<&Observed<Cluster>> {
         let name = self.cluster_name()?;
         self.clusters.iter().find(|cluster| cluster.id.name == name)
+    }
+
+    /// The namespace of the clusters that can be chosen; the resource's own while there is none.
+    pub(crate) fn cluster_namespace(&self) -> &str {
+        let namespace = self.clusters.first().and_then(|cluster| cluster.id.namespace.as_deref());
+        namespace.unwrap_or_else(|| self.observed.namespace())
+    }
+
+    /// The cluster is in another namespace.
+    pub(crate) fn is_guest(&self) -> bool {
+        self.cluster_namespace() != self.observed.namespace()
     }
 
     /// The cluster's pods are still wanted by somebody.

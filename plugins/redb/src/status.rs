@@ -167,7 +167,7 @@ impl Status {
         status.version = said(bdb.version.as_ref()).or(status.version);
         if let Some((host, port)) = bdb.endpoint() {
             let cluster = seen.cluster_name().unwrap_or_default();
-            let namespace = seen.observed.namespace();
+            let namespace = seen.cluster_namespace();
             let host = host.map(str::to_owned);
             let host = host.unwrap_or_else(|| format!("redis-{port}.{cluster}.{namespace}.svc.cluster.local"));
             status.internal_endpoints = vec![InternalEndpoint { host, port }];

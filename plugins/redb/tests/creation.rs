@@ -159,7 +159,11 @@ fn which_cluster_is_meant_must_be_clear() {
     );
     let unnamed = redb(&json!({ "spec": { "redisEnterpriseCluster": null } }));
     let none = plan(&Given::new::<Redb>(&unnamed));
-    assert_eq!(none["progress"]["waiting"], "namespace `ns` has no RedisEnterpriseCluster: make one");
+    assert_eq!(
+        none["progress"]["waiting"],
+        "namespace `ns` has no RedisEnterpriseCluster: make one, or name one of the operator's namespace in \
+         spec.redisEnterpriseCluster.name"
+    );
     assert_eq!(plan(&world(&unnamed, &json!([])))["calls"][0]["id"], "create");
     let mut second = common::rec("Running");
     second["metadata"]["name"] = json!("second");

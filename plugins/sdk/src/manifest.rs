@@ -250,11 +250,28 @@ pub struct Observe {
     api_version: String,
     kind: String,
     select: Select,
+    #[serde(skip_serializing_if = "Within::is_primary")]
+    within: Within,
     fields: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     when: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     optional: bool,
+}
+
+/// Whose namespace is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+enum Within {
+    #[default]
+    Primary,
+    System,
+}
+
+impl Within {
+    fn is_primary(&self) -> bool {
+        *self == Self::Primary
+    }
 }
 
 /// How objects are chosen. `$(metadata.name)` in a value stands for that field of the primary.
@@ -277,6 +294,7 @@ impl Observe {
             api_version: api_version.into(),
             kind: kind.into(),
             select: Select::Owned,
+            within: Within::Primary,
             fields: Vec::new(),
             when: None,
             optional: false,
@@ -311,6 +329,12 @@ impl Observe {
     /// Objects of the namespace by name.
     pub fn names<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
         self.select = Select::Names(names.into_iter().map(str::to_owned).collect());
+        self
+    }
+
+    /// Objects of the namespace where the managed system is that the primary belongs to, which may not be the primary's own.
+    pub fn within_system(mut self) -> Self {
+        self.within = Within::System;
         self
     }
 

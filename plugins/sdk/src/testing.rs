@@ -56,7 +56,8 @@ impl Given {
             .filter_map(|observe| text(observe, "/name"))
             .map(|name| ObjectSet { name, objects: Vec::new() })
             .collect();
-        let further = manifest.get("factsWhen").and_then(Value::as_object).into_iter().flat_map(|it| it.keys().cloned());
+        let further =
+            manifest.get("factsWhen").and_then(Value::as_object).into_iter().flat_map(|it| it.keys().cloned());
         let facts = names("/facts")
             .iter()
             .filter_map(|name| name.as_str().map(str::to_owned))

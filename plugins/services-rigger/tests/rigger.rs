@@ -107,6 +107,19 @@ fn spec_decides_types_names_ports_labels_and_annotations() {
 }
 
 #[test]
+fn a_database_of_another_namespace_is_found_by_its_port_alone() {
+    let mut guest = bdb(1, "rec-ui", 19621, &["10.0.0.6"]);
+    guest["tags"] =
+        json!([{ "key": "redb_namespace", "value": "elsewhere" }, { "key": "db_service_port", "value": "7000" }]);
+    let spec = json!({ "servicesRiggerSpec": { "databaseServiceType": "headless,load_balancer" } });
+    let outline = outline(&plan(&given(&spec).fact("bdbs", &json!([guest]))));
+    assert_eq!(
+        outline,
+        [r#"v1 Service ns/redis-19621 -> 7000 {"redis.io/bdb-1":"1"}"#, r#"v1 Pod ns/rec-1 {"redis.io/bdb-1":"1"}"#]
+    );
+}
+
+#[test]
 fn two_databases_share_nothing() {
     let mut second = bdb(2, "other", 12000, &["10.0.0.5", "10.0.0.6"]);
     second["tags"] = json!([{ "key": "db_service_port", "value": "7000" }]);

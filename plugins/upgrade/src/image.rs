@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Cluster;
+use crate::version::Version as Comparable;
 
 /// What the tags of images with validated cryptography end with (reference, 1.3).
 const FIPS: &str = ".fips";
@@ -59,10 +60,11 @@ pub(crate) struct Version<'a> {
 /// A version once taken is kept: without automatic upgrades a newer default must not roll a running cluster.
 pub(crate) fn decide(cluster: &Cluster, settings: &Settings) -> Image {
     let spec = &cluster.spec.redis_enterprise_image_spec;
-    let kept = match cluster.spec.upgrade_spec.auto_upgrade_redis_enterprise {
-        true => None,
-        false => cluster.status.redis_enterprise_version.as_deref().filter(|tag| !tag.is_empty()),
-    };
+    let in_force = cluster.status.redis_enterprise_version.as_deref().filter(|tag| !tag.is_empty());
+    // By itself a cluster goes forward only: whoever named a newer tag than the default before keeps it.
+    let newer = |running: &str| Comparable::parse(&settings.node_image.tag) > Comparable::parse(running);
+    let automatic = cluster.spec.upgrade_spec.auto_upgrade_redis_enterprise;
+    let kept = in_force.filter(|running| !(automatic && newer(running)));
     let tag = spec.version_tag.as_deref().or(kept).unwrap_or(&settings.node_image.tag);
     let repository = spec.repository.as_deref().unwrap_or(&settings.node_image.repository);
     let suffix = if cluster.spec.security_context.fips.enabled { FIPS } else { "" };

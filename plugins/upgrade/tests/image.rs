@@ -48,7 +48,9 @@ fn the_spec_overrides_each_part() {
 fn a_running_cluster_keeps_its_version_unless_it_may_upgrade_itself() {
     check(json!({}), Some("7.22.0-250"), "redislabs/redis:7.22.0-250", "7.22.0-250");
     let auto = json!({ "upgradeSpec": { "autoUpgradeRedisEnterprise": true } });
-    check(auto, Some("7.22.0-250"), "redislabs/redis:8.0.20-44.23", "8.0.20-44.23");
+    check(auto.clone(), Some("7.22.0-250"), "redislabs/redis:8.0.20-44.23", "8.0.20-44.23");
+    // By itself it never goes back.
+    check(auto, Some("8.2.0-46.13"), "redislabs/redis:8.2.0-46.13", "8.2.0-46.13");
 }
 
 #[test]

@@ -41,14 +41,29 @@ const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 pub struct Route {
     /// Port to listen on.
     pub port: u16,
-    /// Whether clients speak TLS.
-    pub tls: bool,
+    /// Whether clients speak TLS, or may.
+    pub tls: Tls,
+    /// Certificates (PEM) of which a client must show one, or one signed by one; none = it need not.
+    pub trusted: Vec<String>,
+    /// The proxy's own certificate.
+    pub certificate: Option<crate::state::Certificate>,
     /// Master shards in the order of their slots.
     pub shards: Vec<Place>,
     /// The hold in force: no command may begin.
     pub held: Option<u64>,
     /// Whether shards may hold keys that are not theirs, which clients must not see.
     pub trimming: bool,
+}
+
+/// What an endpoint listens for (REST reference, 6.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tls {
+    /// Plain text only.
+    Off,
+    /// TLS only.
+    Required,
+    /// `replica_ssl`: replication over TLS, clients as they like.
+    Possible,
 }
 
 /// One master shard.
@@ -74,7 +89,13 @@ impl Route {
         shards.sort();
         Self {
             port: bdb.endpoint.port,
-            tls: bdb.text("tls_mode") == "enabled",
+            tls: match bdb.text("tls_mode") {
+                "enabled" => Tls::Required,
+                "replica_ssl" => Tls::Possible,
+                _ => Tls::Off,
+            },
+            trusted: bdb.trusted_clients(state),
+            certificate: state.certificates.get("proxy").cloned(),
             shards,
             held: bdb.reshard.as_ref().and_then(|reshard| reshard.held()),
             trimming: bdb.reshard.as_ref().is_some_and(|reshard| matches!(reshard.stage, Stage::Cut | Stage::Trim)),
@@ -152,10 +173,10 @@ pub async fn serve(node: Arc<Node>, uid: u32, mut routes: watch::Receiver<Option
                 accepted = listener.accept() => {
                     let Ok((stream, _)) = accepted else { continue };
                     let (node, hall, connections) = (Arc::clone(&node), hall.clone(), Arc::clone(&connections));
-                    let tls = route.tls;
+                    let route = Arc::new(route.clone());
                     clients.spawn(async move {
                         let _counted = Counted::new(connections);
-                        if let Err(error) = attend(&node, stream, tls, hall).await {
+                        if let Err(error) = attend(&node, stream, &route, hall).await {
                             debug!(bdb = uid, %error, "a client's connection ended");
                         }
                     });
@@ -197,10 +218,26 @@ impl Drop for Counted {
     }
 }
 
-async fn attend(node: &Node, stream: TcpStream, tls: bool, hall: Hall) -> io::Result<()> {
+async fn attend(node: &Node, stream: TcpStream, route: &Route, hall: Hall) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    let tls = match route.tls {
+        Tls::Off => false,
+        Tls::Required => true,
+        // A handshake begins with this byte; no command does.
+        Tls::Possible => {
+            let mut first = [0];
+            tokio::time::timeout(HANDSHAKE_LIMIT, stream.peek(&mut first))
+                .await
+                .map_err(|_| io::ErrorKind::TimedOut)??;
+            first == [0x16]
+        }
+    };
     if tls {
-        let handshake = node.proxy_identity.acceptor().accept(stream);
+        let acceptor = match &route.certificate {
+            Some(shown) => node.proxy_identity.acceptor_for(shown, &route.trusted)?,
+            None => node.proxy_identity.acceptor(),
+        };
+        let handshake = acceptor.accept(stream);
         let stream = tokio::time::timeout(HANDSHAKE_LIMIT, handshake).await.map_err(|_| io::ErrorKind::TimedOut)??;
         client::attend(stream, hall).await
     } else {

@@ -1,8 +1,9 @@
 //! What a database may be: names, values, combinations, and what the license permits (REST reference, 2.3, 2.4 and 6.2).
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Bdb, BdbStatus, ClusterState, Context, Object, Refusal, defaults};
+use crate::tls;
 
 impl ClusterState {
     /// The database if no state machine works on it.
@@ -72,7 +73,8 @@ impl ClusterState {
             ("data_persistence", &["disabled", "snapshot", "aof"], "invalid_data_persistence"),
             ("aof_policy", &["appendfsync-every-sec", "appendfsync-always"], "invalid_data_persistence"),
             ("shards_placement", &["dense", "sparse"], "bad_shards_blueprint"),
-            ("tls_mode", &["disabled", "enabled"], "invalid_tls_mode"),
+            ("tls_mode", &["disabled", "enabled", "replica_ssl"], "invalid_tls_mode"),
+            ("enforce_client_authentication", &["enabled", "disabled"], "invalid_certificate"),
             (
                 "eviction_policy",
                 &[
@@ -112,8 +114,15 @@ impl ClusterState {
         if !empty("module_list") {
             return refuse("missing_module", "the simulator has no modules".to_owned());
         }
-        if !empty("authentication_ssl_client_certs") {
-            return refuse("invalid_certificate", "the simulator cannot check client certificates".to_owned());
+        for pem in bdb.listed_certificates() {
+            if let Err(error) = tls::certificates_in(pem) {
+                return refuse("invalid_certificate", format!("a client certificate cannot be read: {error}"));
+            }
+        }
+        let enforced = bdb.text("tls_mode") != "disabled" && bdb.text("enforce_client_authentication") == "enabled";
+        if enforced && bdb.trusted_clients(self).is_empty() {
+            let why = "enforce_client_authentication needs a certificate in authentication_ssl_client_certs";
+            return refuse("invalid_certificate", why.to_owned());
         }
         if !empty("replica_sources") {
             return refuse("invalid_replication", "the simulator has no Replica Of".to_owned());
@@ -150,11 +159,18 @@ pub(super) fn known_fields(body: &Object) -> Result<(), Refusal> {
 }
 
 pub(super) fn merge(config: &mut Object, body: Object) {
+    let old_way = body.get("ssl").and_then(Value::as_bool).filter(|_| !body.contains_key("tls_mode"));
     for (key, value) in body {
         if key != "uid" && !defaults::READ_ONLY.contains(&key.as_str()) {
             config.insert(key, value);
         }
     }
+    // `ssl` is the older name of the same (REST reference, 6.2).
+    if let Some(on) = old_way {
+        config.insert("tls_mode".to_owned(), json!(if on { "enabled" } else { "disabled" }));
+    }
+    let on = config.get("tls_mode").and_then(Value::as_str) == Some("enabled");
+    config.insert("ssl".to_owned(), json!(on));
 }
 
 pub(super) fn one_password(config: &Object) -> Vec<String> {

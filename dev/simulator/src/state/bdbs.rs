@@ -240,6 +240,24 @@ impl Bdb {
         self.shards.iter().find(|shard| shard.group == group && shard.role == ShardRole::Master)
     }
 
+    /// Certificates (PEM) by which clients are accepted; none when they need not show one.
+    pub fn trusted_clients(&self, state: &ClusterState) -> Vec<String> {
+        if self.text("enforce_client_authentication") != "enabled" || self.text("tls_mode") == "disabled" {
+            return Vec::new();
+        }
+        let listed = self.listed_certificates().map(str::to_owned);
+        listed.chain(state.certificates.get("mtls_trusted_ca").map(|one| one.certificate.clone())).collect()
+    }
+
+    /// The certificates of clients and of other clusters that its configuration lists.
+    pub(super) fn listed_certificates(&self) -> impl Iterator<Item = &str> {
+        ["authentication_ssl_client_certs", "authentication_ssl_crdt_certs"]
+            .into_iter()
+            .filter_map(|key| self.config.get(key).and_then(Value::as_array))
+            .flatten()
+            .filter_map(|one| one.get("client_cert").and_then(Value::as_str))
+    }
+
     /// Secret by which the cluster itself opens the database's shards.
     pub fn internal_password(&self, state: &ClusterState) -> String {
         digest(&[&state.secret, &self.uid.to_string()])

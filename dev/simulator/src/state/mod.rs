@@ -77,7 +77,7 @@ pub struct Counters {
 }
 
 /// A named certificate with its key.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Certificate {
     /// PEM certificate.
     pub certificate: String,

@@ -250,7 +250,10 @@ impl ClusterState {
                 let kept = self.actions.len();
                 self.actions.retain(|one| one.object != object || one.name != name || one.ended.is_none());
                 if self.actions.len() == kept {
-                    return Err(Refusal::not_found("action_not_found", format!("nothing is kept of {name} on {object}")));
+                    return Err(Refusal::not_found(
+                        "action_not_found",
+                        format!("nothing is kept of {name} on {object}"),
+                    ));
                 }
                 Ok(Value::Null)
             }

@@ -85,6 +85,8 @@ async fn write(
         match tokio::time::timeout(Duration::from_secs(8), set).await {
             Ok(Ok(true)) => {
                 written.keys.push(key);
+                // Room for others on a machine with few cores: what matters is that writes never stop, not how many there are.
+                tokio::time::sleep(Duration::from_millis(1)).await;
                 acknowledged.fetch_add(1, Ordering::Relaxed);
             }
             Ok(Ok(false)) => {}

@@ -22,7 +22,7 @@ pub(crate) async fn calls(
     done: &mut Done,
 ) -> Result<(), PassError> {
     for call in plan.calls() {
-        context.check_leader()?;
+        context.check_may_act(primary.namespace())?;
         let Some(system) = system else {
             let body = json!("the managed system of this object is not known").to_string();
             done.replies.push(Reply { id: call.id.clone(), status: 0, body });

@@ -216,7 +216,7 @@ async fn delete(
     live: &DynamicObject,
     done: &mut Done,
 ) -> Result<(), PassError> {
-    context.check_leader()?;
+    context.check_may_act(id.namespace.as_deref().unwrap_or_default())?;
     let api = api(context, &actor.client, kind, id.namespace.as_deref().unwrap_or_default())?;
     let parameters = DeleteParams {
         preconditions: Some(Preconditions { uid: live.uid(), resource_version: None }),

@@ -46,7 +46,7 @@ pub(super) async fn patch(
     write: Write<'_>,
     mut body: Value,
 ) -> Result<Arc<DynamicObject>, PassError> {
-    context.check_leader()?;
+    context.check_may_act(by.namespace.as_deref().unwrap_or_default())?;
     let Write { kind, id, manager, force, strict, status } = write;
     if let Some(fields) = body.as_object_mut() {
         fields.insert("apiVersion".to_owned(), Value::String(kind.api_version.clone()));

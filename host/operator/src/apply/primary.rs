@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use kube::ResourceExt;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
-use stepwright_core::admit::AdmittedPlan;
+use stepwright_core::admit::{AdmittedPlan, OPERATOR_ANNOTATION};
 use stepwright_core::compare::difference;
 
 use super::patch::{Write, api, patch};
@@ -70,25 +70,29 @@ pub(crate) async fn status(
     Ok(Primary::new(primary.kind, written))
 }
 
-/// Puts the finalizer on, or takes it off.
+/// Puts the finalizer on, or takes it off; and says in the same write whose the primary is, where that is to be said.
 pub(crate) async fn finalizer(
     context: &Context,
     primary: Primary,
     finalizer: &str,
     on: bool,
+    claim: Option<&str>,
 ) -> Result<Primary, PassError> {
     let now: BTreeSet<&str> = primary.object.finalizers().iter().map(String::as_str).collect();
-    if now.contains(finalizer) == on {
+    if now.contains(finalizer) == on && claim.is_none() {
         return Ok(primary);
     }
     let wanted: Vec<&str> = if on {
-        now.iter().copied().chain([finalizer]).collect()
+        now.iter().copied().filter(|it| *it != finalizer).chain([finalizer]).collect()
     } else {
         now.iter().copied().filter(|it| *it != finalizer).collect()
     };
-    context.check_leader()?;
-    // The resource version makes this a compare-and-swap: somebody else's finalizer is never lost.
-    let body = json!({"metadata": {"finalizers": wanted, "resourceVersion": primary.object.resource_version()}});
+    context.check_may_act(primary.namespace())?;
+    // The resource version makes this a compare-and-swap: somebody else's finalizer is never lost, nor is a claim.
+    let mut body = json!({"metadata": {"finalizers": wanted, "resourceVersion": primary.object.resource_version()}});
+    if let (Some(claim), Some(metadata)) = (claim, body.get_mut("metadata").and_then(Value::as_object_mut)) {
+        metadata.insert("annotations".to_owned(), json!({OPERATOR_ANNOTATION: claim}));
+    }
     let api = api(context, &context.client, &primary.kind, primary.namespace())?;
     let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
     let written = api.patch(&primary.id.name, &parameters, &Patch::Merge(&body)).await;

@@ -16,9 +16,10 @@ use crate::error::PassError;
 use crate::memory::Stopped;
 use crate::report;
 use crate::slots::{Chained, Choice};
-use crate::system::Reader;
+use crate::system::{Reader, SystemId};
 
 mod ask;
+mod claim;
 mod instead;
 mod record;
 mod review;
@@ -26,6 +27,7 @@ mod shadow;
 mod turn;
 
 pub(crate) use ask::Purity;
+use claim::Claim;
 use record::Log;
 use turn::{Ended, Turn};
 
@@ -87,9 +89,19 @@ pub(crate) async fn pass(
 ) -> Result<Next, PassError> {
     let kind = pipeline.type_ref();
     context.check_leader()?;
-    context.check_synced(pipeline)?;
-    let Some(object) = context.caches.get(&kind, namespace, name) else { return Ok(Next::AwaitChange) };
-    let primary = Primary::new(kind, object);
+    let there = || context.caches.get(&kind, namespace, name);
+    // Gone, or in a namespace that was dropped.
+    if there().is_none() && !context.caches.watches(namespace) {
+        return Ok(Next::AwaitChange);
+    }
+    if let Err(error) = context.check_synced(pipeline, namespace) {
+        if let Some(object) = there().filter(|_| !error.is_quiet()) {
+            report::failed(context, pipeline, Primary::new(kind.clone(), object), &error).await;
+        }
+        return Err(error);
+    }
+    let Some(object) = there() else { return Ok(Next::AwaitChange) };
+    let primary = Primary::new(kind.clone(), object);
     let mut log = Log::begin(context);
     let id = primary.id.clone();
     let about = (primary.uid().to_owned(), primary.object.metadata.generation.unwrap_or_default());
@@ -104,13 +116,25 @@ async fn over(
     mut primary: Primary,
     log: &mut Log,
 ) -> Result<Next, PassError> {
+    let system = context.system.locate(&primary.object, context.caches.as_ref());
+    // A process that runs some steps alone puts on no finalizers, and claims nothing.
+    let claim = if pipeline.in_guests && pipeline.finalizer.is_some() {
+        let exists = system.as_ref().is_some_and(|system| context.system.exists(system));
+        match claim::of(&primary.object, &context.home, exists) {
+            Claim::AnotherHasIt => return Ok(Next::AwaitChange),
+            Claim::Ours => None,
+            Claim::Take(value) => Some(value),
+        }
+    } else {
+        None
+    };
     if let Some(finalizer) = &pipeline.finalizer {
         let ours = primary.object.metadata.finalizers.iter().flatten().any(|it| it == finalizer);
         if primary.deleting() && !ours {
             return Ok(Next::AwaitChange);
         }
         if !primary.deleting() {
-            primary = apply::finalizer(context, primary, finalizer, true).await?;
+            primary = apply::finalizer(context, primary, finalizer, true, claim.as_deref()).await?;
         }
     } else if primary.deleting() {
         context.released(&primary.object);
@@ -122,7 +146,7 @@ async fn over(
     }
 
     let mut outcome = Outcome::default();
-    let result = steps(context, pipeline, &mut primary, &mut outcome, log).await;
+    let result = steps(context, pipeline, system.as_ref(), &mut primary, &mut outcome, log).await;
     if let Err(error) = result {
         if !error.is_quiet() {
             report::failed(context, pipeline, primary, &error).await;
@@ -134,7 +158,7 @@ async fn over(
     if primary.deleting() && outcome.is_through() {
         if let Some(finalizer) = &pipeline.finalizer {
             let gone = primary.object.clone();
-            apply::finalizer(context, primary, finalizer, false).await?;
+            apply::finalizer(context, primary, finalizer, false, None).await?;
             context.released(&gone);
         }
         return Ok(Next::AwaitChange);
@@ -183,8 +207,8 @@ fn choose(
     if !late.is_empty() {
         context.caches.ensure(late);
     }
-    context.check_filled(kinds)?;
-    match context.caches.unanswered(&optional).first() {
+    context.check_filled(kinds, primary.namespace())?;
+    match context.caches.unanswered(&optional, primary.namespace()).first() {
         Some(kind) => Err(PassError::NotSynced { missing: kind.to_string() }),
         None => Ok(all),
     }
@@ -193,11 +217,11 @@ fn choose(
 async fn steps(
     context: &Arc<Context>,
     pipeline: &Pipeline,
+    system: Option<&SystemId>,
     primary: &mut Primary,
     outcome: &mut Outcome,
     log: &mut Log,
 ) -> Result<(), PassError> {
-    let system = context.system.locate(&primary.object, context.caches.as_ref());
     let left_out = context.left_out(pipeline, primary).await;
     let asked = choose(context, pipeline, primary, &left_out)?;
     for step in &pipeline.steps {
@@ -205,7 +229,7 @@ async fn steps(
             outcome.delegated.push(step.clone());
             continue;
         };
-        let turn = Turn { context, step, chain, system: system.as_ref() };
+        let turn = Turn { context, step, chain, system };
         let ended = match turn.run(&choice.active, choice.shadow.as_ref(), primary, outcome, log).await {
             Ok(ended) => ended,
             Err(error) => instead::of(&turn, &choice.active, error, primary, outcome, log).await?,

@@ -8,6 +8,7 @@ use stepwright_sdk::Plan;
 
 use super::{Metadata, metadata};
 use crate::Course;
+use crate::board;
 use crate::formation::{NodeState, View};
 use crate::recovery::DONE;
 use crate::seen::Seen;
@@ -69,6 +70,8 @@ fn tasks(view: &View) -> String {
 
 pub(super) fn desire(plan: Plan, seen: &Seen<'_>, view: &View, course: &Course) -> Plan {
     let mut data = BTreeMap::from([("tasks", tasks(view))]);
+    data.extend(board::newest(seen, view).map(|pods| (board::NEWEST, pods)));
+    data.extend(course.drain.note.clone().map(|note| (board::DRAINED, note)));
     if course.recovered {
         data.insert("recovery", DONE.to_owned());
     }

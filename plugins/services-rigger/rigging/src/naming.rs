@@ -69,6 +69,12 @@ impl ServicesRiggerSpec {
     }
 }
 
+/// The Service, beside the cluster, of a database whose resource is in another namespace. Its name is not the database's:
+/// nobody there chooses names here.
+pub fn guest_service(port: u16) -> String {
+    format!("redis-{port}")
+}
+
 /// Whether a Service may be called so: lower case, digits and hyphens, starting with a letter, at most 63 (RFC 1035).
 pub fn is_service_name(name: &str) -> bool {
     name.len() <= 63

@@ -172,8 +172,16 @@ impl Bdb {
 
     /// The port that its RedisEnterpriseDatabase wants for its Services.
     pub(crate) fn service_port(&self) -> Option<u16> {
-        let mut tags = self.tags.iter().flatten();
-        tags.find(|tag| tag.key == "db_service_port")?.value.parse().ok()
+        self.tag("db_service_port")?.parse().ok()
+    }
+
+    /// Its RedisEnterpriseDatabase is in another namespace than this one.
+    pub(crate) fn is_of_guest(&self, namespace: &str) -> bool {
+        self.tag("redb_namespace").is_some_and(|home| home != namespace)
+    }
+
+    fn tag(&self, key: &str) -> Option<&str> {
+        self.tags.iter().flatten().find(|tag| tag.key == key).map(|tag| tag.value.as_str())
     }
 }
 

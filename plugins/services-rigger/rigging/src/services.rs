@@ -6,7 +6,7 @@ use serde::Serialize;
 use stepwright_sdk::{Event, Plan};
 
 use crate::cluster;
-use crate::naming::{ServiceKind, is_service_name};
+use crate::naming::{ServiceKind, guest_service, is_service_name};
 use crate::observed::{Bdb, Map, Seen, TargetPort};
 
 /// Label on pods, and selector of Services; the uid follows, and is the value too.
@@ -114,7 +114,12 @@ fn wanted(seen: &Seen<'_>, bdbs: &[Bdb]) -> (Vec<Exposed>, Vec<String>) {
     bdbs.sort_by_key(|bdb| bdb.uid);
     for bdb in bdbs {
         let Some(target) = bdb.listens_on() else { continue };
-        for (kind, name) in naming.names(&bdb.name, target) {
+        let names = if bdb.is_of_guest(seen.observed.namespace()) {
+            vec![(ServiceKind::ClusterIp, guest_service(target))]
+        } else {
+            naming.names(&bdb.name, target)
+        };
+        for (kind, name) in names {
             let why = if !is_service_name(&name) {
                 Some("that is not a name of a Service, which has lower-case letters, digits and hyphens".to_owned())
             } else if let Some(other) = named.get(&name) {

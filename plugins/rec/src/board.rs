@@ -1,0 +1,30 @@
+//! What this step remembers in the ConfigMap beside the pods' tasks: things that are neither in the spec nor to be seen
+//! anywhere else, and that must outlive the operator.
+
+use crate::formation::View;
+use crate::seen::Seen;
+
+/// Key of the pods whose nodes have the newest configuration.
+pub(crate) const NEWEST: &str = "newest";
+/// Key of the pod whose node was put into maintenance before the pod is replaced.
+pub(crate) const DRAINED: &str = "drained";
+
+pub(crate) fn kept<'a>(seen: &'a Seen<'_>, key: &str) -> Option<&'a str> {
+    let found = seen.configmaps.iter().find_map(|map| map.data.get(key))?;
+    Some(found.as_str()).filter(|value| !value.is_empty())
+}
+
+/// Pods whose nodes were active when the cluster last answered, its master first: they have the newest configuration,
+/// because a change counts only when most nodes have it. The API tells of no node how new its own is, so this is noted
+/// while it can be known.
+pub(crate) fn newest(seen: &Seen<'_>, view: &View) -> Option<String> {
+    let last = kept(seen, NEWEST).map(str::to_owned);
+    let Ok(listed) = &view.listed else { return last };
+    let mut active: Vec<_> = listed.iter().filter(|node| node.active && !node.hostname.is_empty()).collect();
+    // While most nodes are missing, what they were still counts.
+    if active.len() * 2 <= listed.len() {
+        return last;
+    }
+    active.sort_by_key(|node| (!node.master, node.uid));
+    Some(active.iter().map(|node| node.hostname.as_str()).collect::<Vec<_>>().join(","))
+}
