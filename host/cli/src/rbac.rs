@@ -28,7 +28,8 @@ impl Rights {
     /// What the steps of embedded plugins observe and write.
     fn of_steps(&mut self, manifests: &[Manifest], is_meant: impl Fn(&str) -> bool) {
         for step in manifests.iter().flat_map(|manifest| &manifest.steps).filter(|step| is_meant(&step.name)) {
-            for observe in &step.observes {
+            // What is optional an admin allows for itself.
+            for observe in step.observes.iter().filter(|it| !it.optional) {
                 let (group, resource) = named(&observe.type_ref());
                 self.allow(&group, &resource, &READ);
             }
