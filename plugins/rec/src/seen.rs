@@ -59,6 +59,8 @@ pub(crate) struct Seen<'a> {
     pub(crate) license: Fact<facts::License>,
     pub(crate) modules: Fact<Vec<facts::Module>>,
     pub(crate) host: Fact<facts::Host>,
+    /// The ServiceAccount of the services rigger, if it is there.
+    pub(crate) rigger_account: Option<Observed<Account>>,
 }
 
 /// The note of the `upgrade` step.
@@ -236,6 +238,18 @@ pub(crate) struct Secret {
     pub(crate) data: BTreeMap<String, String>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Account {
+    pub(crate) metadata: AccountMetadata,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct AccountMetadata {
+    pub(crate) uid: String,
+}
+
 /// Another RedisEnterpriseCluster of the namespace.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -319,6 +333,11 @@ pub(crate) fn manifest() -> Manifest {
                 .all()
                 .fields(["spec.redisEnterpriseCluster"]),
         )
+        .observe(
+            Observe::new("rigger-accounts", "v1", "ServiceAccount")
+                .names(["$(metadata.name)-services-rigger"])
+                .fields(["metadata.uid"]),
+        )
         .facts(["bdbs", "bootstrap", "nodes", "nodes-status", "cluster", "policy", "license", "modules", "host"])
         .writes("v1", "PersistentVolumeClaim")
         .writes("v1", "ServiceAccount")
@@ -377,6 +396,7 @@ impl<'a> Seen<'a> {
             .collect();
         let mut rivals: Vec<Observed<Rival>> = observed.set("rivals")?;
         rivals.retain(|rival| rival.id.name != name);
+        let rigger_accounts: Vec<Observed<Account>> = observed.set("rigger-accounts")?;
         let statefulsets: Vec<Observed<StatefulSet>> = observed.set("statefulsets")?;
         Ok(Self {
             observed,
@@ -398,6 +418,7 @@ impl<'a> Seen<'a> {
             license: observed.fact("license"),
             modules: observed.fact("modules"),
             host: observed.fact("host"),
+            rigger_account: rigger_accounts.into_iter().next(),
         })
     }
 

@@ -87,6 +87,7 @@ fn plans(spec: &Value) -> BTreeMap<&'static str, Value> {
     (0..3).for_each(|ordinal| lost.says(ordinal, world::says("joining_cluster")));
     let mut apart = rec_world(World::running(), spec);
     apart.facts.push(("host".into(), world::host()));
+    apart.accounts.push(world::account());
     BTreeMap::from([
         ("9 the rigger runs apart", read(apart.run())),
         ("7 five nodes run", read(larger.run())),

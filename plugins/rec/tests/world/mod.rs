@@ -36,6 +36,8 @@ pub(crate) struct World {
     /// Why the containers of the first pods wait, if they do.
     pub(crate) stuck: Vec<String>,
     pub(crate) configmaps: Vec<Value>,
+    /// The services rigger's.
+    pub(crate) accounts: Vec<Value>,
     /// What the step `upgrade` says of a change of version.
     pub(crate) upgrade: Value,
 }
@@ -60,6 +62,7 @@ impl Default for World {
             revisions: Vec::new(),
             stuck: Vec::new(),
             configmaps: Vec::new(),
+            accounts: Vec::new(),
             upgrade: json!({}),
         }
     }
@@ -129,6 +132,11 @@ pub(crate) fn answers(ordinals: impl IntoIterator<Item = u32>) -> Vec<(String, V
         ]),
     ));
     facts
+}
+
+/// The services rigger's account.
+pub(crate) fn account() -> Value {
+    json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": "rec-services-rigger", "uid": "uid-of-it" } })
 }
 
 /// What a host says of itself that leaves the services rigger to a process of its own.
@@ -229,6 +237,7 @@ impl World {
             ("rivals", &self.rivals),
             ("databases", &self.databases),
             ("configmaps", &self.configmaps),
+            ("rigger-accounts", &self.accounts),
         ];
         for (set, objects) in sets {
             for object in objects {
