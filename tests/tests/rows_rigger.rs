@@ -2,6 +2,7 @@
 //! account that may do no more than this step asks for.
 #![allow(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::indexing_slicing,
     reason = "test code; helpers of tests count as code to the lint"
 )]
@@ -90,7 +91,8 @@ async fn row_20_its_account_may_what_its_step_asks_for_and_no_more(world: &World
     let can = |account: &str, verb: &str, what: &str| {
         let user = format!("--as=system:serviceaccount:{NAMESPACE}:{account}");
         // It exits with 1 when the answer is no.
-        let words: Vec<&str> = ["auth", "can-i", verb].into_iter().chain(what.split(' ')).chain([user.as_str()]).collect();
+        let words: Vec<&str> =
+            ["auth", "can-i", verb].into_iter().chain(what.split(' ')).chain([user.as_str()]).collect();
         world.kubectl(&words).is_ok_and(|said| said.trim() == "yes")
     };
     let yes = [
