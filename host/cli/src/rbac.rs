@@ -135,7 +135,7 @@ pub(crate) fn lone(
     }
     rights.of_host();
     if port_forward {
-        rights.allow("", "pods/portforward", &["create"]);
+        rights.allow("", "pods/portforward", &["create", "get"]);
     }
     // Which Lease it makes cannot be said; the others it shall not touch.
     rights.allow("coordination.k8s.io", "leases", &["create"]);

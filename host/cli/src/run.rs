@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use kube::{Client, Config};
@@ -33,6 +34,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::args::{LogFormat, Reach, RunArgs};
 use crate::{compile, delegation, installation, plugins};
+
+/// How often a process that runs some steps alone looks whether a cluster at rest has changed. One small request each.
+const LONE_LOOKS: Duration = Duration::from_secs(1);
 
 /// Runs the operator until SIGTERM or Ctrl-C.
 pub(crate) fn run(args: RunArgs) -> anyhow::Result<()> {
@@ -140,8 +144,12 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     };
     // The key lives as long as the process: fingerprints are of no use outside it.
     let fingerprinter = Arc::new(Fingerprinter::new(rand::random()));
-    let of_system = Settings { namespace: namespace.clone(), ..Settings::default() };
-    let system = RedisEnterprise::new(caches.clone(), dialer, fingerprinter.clone(), of_system);
+    let mut looks = Settings { namespace: namespace.clone(), ..Settings::default() };
+    if delegation.part.alone().is_some() {
+        // What other processes call for, it sees by looking alone.
+        looks.rest_interval = LONE_LOOKS;
+    }
+    let system = RedisEnterprise::new(caches.clone(), dialer, fingerprinter.clone(), looks);
     let guests = GuestSettings {
         names: redb_namespaces,
         label: redb_namespaces_label,

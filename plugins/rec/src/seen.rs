@@ -67,6 +67,8 @@ pub(crate) struct Seen<'a> {
     pub(crate) host: Fact<facts::Host>,
     /// The account of the service broker is there.
     pub(crate) has_broker_account: bool,
+    /// The ServiceAccount of the services rigger, if it is there.
+    pub(crate) rigger_account: Option<Observed<Account>>,
 }
 
 /// The note of the `upgrade` step.
@@ -257,6 +259,18 @@ pub(crate) struct Secret {
     pub(crate) data: BTreeMap<String, String>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Account {
+    pub(crate) metadata: AccountMetadata,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct AccountMetadata {
+    pub(crate) uid: String,
+}
+
 /// Another RedisEnterpriseCluster of the namespace.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -349,6 +363,11 @@ pub(crate) fn manifest() -> Manifest {
                 .all()
                 .fields(["spec.redisEnterpriseCluster"]),
         )
+        .observe(
+            Observe::new("rigger-accounts", "v1", "ServiceAccount")
+                .names(["$(metadata.name)-services-rigger"])
+                .fields(["metadata.uid"]),
+        )
         .facts(["bdbs", "bootstrap", "nodes", "nodes-status", "cluster", "policy", "license", "modules", "host"])
         .writes("v1", "PersistentVolumeClaim")
         // The StatefulSet controller wrote it when it made the claim.
@@ -406,6 +425,7 @@ impl<'a> Seen<'a> {
             .collect();
         let mut rivals: Vec<Observed<Rival>> = observed.set("rivals")?;
         rivals.retain(|rival| rival.id.name != name);
+        let rigger_accounts: Vec<Observed<Account>> = observed.set("rigger-accounts")?;
         let statefulsets: Vec<Observed<StatefulSet>> = observed.set("statefulsets")?;
         Ok(Self {
             observed,
@@ -430,6 +450,7 @@ impl<'a> Seen<'a> {
             modules: observed.fact("modules"),
             host: observed.fact("host"),
             has_broker_account: !observed.set::<serde::de::IgnoredAny>("accounts")?.is_empty(),
+            rigger_account: rigger_accounts.into_iter().next(),
         })
     }
 

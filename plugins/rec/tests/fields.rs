@@ -91,7 +91,8 @@ fn plans(spec: &Value) -> BTreeMap<&'static str, Value> {
     let mut apart = rec_world(World::running(), spec);
     apart.facts.push(("host".into(), world::host()));
     let broker = json!({ "kind": "ServiceAccount", "metadata": { "name": "redis-enterprise-service-broker" } });
-    apart.accounts.push(broker);
+    apart.broker_accounts.push(broker);
+    apart.accounts.push(world::account());
     BTreeMap::from([
         ("9 the rigger runs apart", read(apart.run())),
         ("7 five nodes run", read(larger.run())),

@@ -12,12 +12,13 @@ mod world;
 
 use insta::assert_yaml_snapshot as golden;
 use serde_json::{Value, json};
-use world::{World, host};
+use world::{World, account, host};
 
 fn apart(spec: Value) -> World {
     let mut world = World::running();
     world.spec = spec;
     world.facts.push(("host".into(), host()));
+    world.accounts.push(account());
     world
 }
 
@@ -52,6 +53,15 @@ fn without_a_host_that_delegates_there_is_none() {
         assert!(desired(&world).is_empty());
     }
     assert!(desired(&World::running()).is_empty());
+}
+
+#[test]
+fn the_pods_go_with_their_account() {
+    let mut world = apart(json!({ "nodes": 3 }));
+    world.accounts.clear();
+    let all = desired(&world);
+    assert!(all.iter().any(|it| it["id"].to_string().contains("ServiceAccount")));
+    assert!(!all.iter().any(|it| it["id"].to_string().contains("Deployment")));
 }
 
 #[test]

@@ -18,6 +18,8 @@ use crate::spec::{Image, Raw, said};
 pub(crate) const STEP: &str = "services-rigger";
 /// Of the pod's container, where the spec says nothing (reference, 1.3).
 const RESOURCES: [(&str, &str); 2] = [("cpu", "500m"), ("memory", "512Mi")];
+/// On the pod: the uid of the account that its token is of.
+const ACCOUNT: &str = "redis.io/service-account-uid";
 /// Variables that the container has in any case.
 const VARIABLES: [(&str, &str); 3] =
     [("POD_NAME", "metadata.name"), ("POD_NAMESPACE", "metadata.namespace"), ("WATCH_NAMESPACE", "metadata.namespace")];
@@ -83,10 +85,15 @@ pub(super) fn desire(plan: Plan, seen: &Seen<'_>) -> Plan {
             template: template(seen, image, lone),
         },
     };
-    plan.desire("v1", "ServiceAccount", &name, &Bare { metadata: metadata(seen) })
+    let plan = plan
+        .desire("v1", "ServiceAccount", &name, &Bare { metadata: metadata(seen) })
         .desire(account::RBAC, "Role", &name, &Role { metadata: metadata(seen), rules })
-        .desire(account::RBAC, "RoleBinding", &name, &account::binding(seen, &name, &name))
-        .desire("apps/v1", "Deployment", &name, &body)
+        .desire(account::RBAC, "RoleBinding", &name, &account::binding(seen, &name, &name));
+    // A pod's token is worth nothing once its account was made anew, so it goes with the account.
+    match &seen.rigger_account {
+        Some(_) => plan.desire("apps/v1", "Deployment", &name, &body),
+        None => plan,
+    }
 }
 
 fn selector<'a>(seen: &'a Seen<'_>) -> BTreeMap<&'a str, &'a str> {
@@ -104,7 +111,9 @@ fn template<'a>(seen: &'a Seen<'_>, image: &str, lone: &Lone) -> Template<'a> {
     let mut labels = labels(seen);
     labels.extend(selector(seen));
     let annotations = spec.pod_annotations.iter().chain(&rigger.pod_annotations);
-    let annotations = annotations.map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    let mut annotations: BTreeMap<&str, &str> =
+        annotations.map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    annotations.extend(seen.rigger_account.iter().map(|it| (ACCOUNT, it.metadata.uid.as_str())));
     let given = &rigger.services_rigger_additional_pod_spec_attributes;
     let mut pod: BTreeMap<&str, Value> = BTreeMap::new();
     let more = given.iter().filter(|(key, _)| !OWNED.contains(&key.as_str()));

@@ -45,6 +45,8 @@ pub(crate) struct World {
     pub(crate) stuck: Vec<String>,
     pub(crate) configmaps: Vec<Value>,
     /// Accounts that an admin made.
+    pub(crate) broker_accounts: Vec<Value>,
+    /// The services rigger's.
     pub(crate) accounts: Vec<Value>,
     /// What the step `upgrade` says of a change of version.
     pub(crate) upgrade: Value,
@@ -74,6 +76,7 @@ impl Default for World {
             labels: Vec::new(),
             stuck: Vec::new(),
             configmaps: Vec::new(),
+            broker_accounts: Vec::new(),
             accounts: Vec::new(),
             upgrade: json!({}),
         }
@@ -144,6 +147,11 @@ pub(crate) fn answers(ordinals: impl IntoIterator<Item = u32>) -> Vec<(String, V
         ]),
     ));
     facts
+}
+
+/// The services rigger's account.
+pub(crate) fn account() -> Value {
+    json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": "rec-services-rigger", "uid": "uid-of-it" } })
 }
 
 /// What a host says of itself that leaves the services rigger to a process of its own.
@@ -251,7 +259,8 @@ impl World {
             ("rivals", &self.rivals),
             ("databases", &self.databases),
             ("configmaps", &self.configmaps),
-            ("accounts", &self.accounts),
+            ("accounts", &self.broker_accounts),
+            ("rigger-accounts", &self.accounts),
         ];
         for (set, objects) in sets {
             for object in objects {
