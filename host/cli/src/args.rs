@@ -268,6 +268,9 @@ impl RunArgs {
         let Self {
             namespace: _,
             watch_namespaces: _,
+            redb_namespaces: _,
+            redb_namespaces_label: _,
+            environment_config: _,
             identity: _,
             plugin_dir: _,
             cache_dir: _,
