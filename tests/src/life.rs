@@ -204,3 +204,12 @@ pub fn status_with(world: &World, user: &str, password: &str) -> u16 {
     }
     0
 }
+
+/// Waits until a recovery has begun.
+pub async fn reset(states: &mut States) {
+    until("the reset of the pods", SETTLES, || {
+        let seen = states.seen().to_vec();
+        async move { if seen.iter().any(|state| state == "RecoveryReset") { Ok(()) } else { Err(seen) } }
+    })
+    .await;
+}

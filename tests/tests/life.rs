@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use stepwright_tests::life::{
     NODES, States, condition, cordon, databases_come_back, event, in_order, key_is, lose_two, next_version, patch,
-    prepare, put_key, spec, uids, volumes, well,
+    prepare, put_key, reset, spec, uids, volumes, well,
 };
 use stepwright_tests::wait::until;
 use stepwright_tests::world::{FORMS, SETTLES, World, http};
@@ -149,9 +149,10 @@ async fn an_operator_that_is_killed_goes_on_with_the_upgrade_and_the_recovery_wh
     let kept = volumes(&world);
     for moment in ["RecoveryReset", "RecoveringFirstPod"] {
         lose_two(&world).await;
-        cordon(&world, "uncordon");
         let mut states = States::watch(&world);
         spec(&world, &json!({ "clusterRecovery": true }));
+        reset(&mut states).await;
+        cordon(&world, "uncordon");
         until(moment, FORMS, || {
             let seen = states.seen().to_vec();
             async move { if seen.iter().any(|state| state == moment) { Ok(()) } else { Err(seen) } }

@@ -17,7 +17,7 @@ use stepwright_dev_cluster::repository;
 use stepwright_tests::checklist;
 use stepwright_tests::life::{
     NODES, PORT, States, condition, cordon, databases_come_back, event, events, in_order, key_is, login, lose_two,
-    next_version, patch, prepare, put_key, spec, status_with, uids, volumes, well,
+    next_version, patch, prepare, put_key, reset, spec, status_with, uids, volumes, well,
 };
 use stepwright_tests::plugins::{offer, stepwright};
 use stepwright_tests::row;
@@ -94,12 +94,12 @@ async fn row_81_a_new_operator_leaves_the_nodes_alone(world: &World) {
     let said =
         world.kubectl_with_input(&["apply", "-f", "-"], &bundle.replace("stepwright/operator:0.1.0", newer)).unwrap();
     assert!(said.contains("deployment.apps/redis-enterprise-operator configured"), "{said}");
-    world.kubectl(&["rollout", "status", "deployment", OPERATOR, "--timeout=60s"]).unwrap();
-    until("the new operator alone", SETTLES, || async {
+    until("the new operator alone", FORMS, || async {
         let pods = uids(world, "pods", "name=redis-enterprise-operator");
         if pods.len() == 1 && !pods.contains_key(&operator) { Ok(()) } else { Err(pods) }
     })
     .await;
+    world.operator_ready().await;
     // It manages the cluster: what it now wants, is done.
     spec(world, &json!({ "uiServiceType": "NodePort" }));
     world.field("service", "rec-ui", "/spec/type", "NodePort", SETTLES).await;
@@ -107,8 +107,13 @@ async fn row_81_a_new_operator_leaves_the_nodes_alone(world: &World) {
     world.field("service", "rec-ui", "/spec/type", "ClusterIP", SETTLES).await;
     well(world).await;
     assert_eq!(uids(world, "pods", NODES), before, "pods of nodes were replaced");
+    let other = world.operator_pod().unwrap();
     world.kubectl_with_input(&["apply", "-f", "-"], &bundle).unwrap();
-    world.kubectl(&["rollout", "status", "deployment", OPERATOR, "--timeout=60s"]).unwrap();
+    until("the operator of before", FORMS, || async {
+        let pods = uids(world, "pods", "name=redis-enterprise-operator");
+        if pods.len() == 1 && !pods.contains_key(&other) { Ok(()) } else { Err(pods) }
+    })
+    .await;
     world.operator_ready().await;
 }
 
@@ -137,9 +142,9 @@ async fn row_83_a_bad_upgrade_is_refused_and_touches_no_pod(world: &World) {
     assert_eq!(uids(world, "pods", NODES), before, "pods of nodes were replaced");
 }
 
-/// Waits until every pod has the version, and looks on the way: one pod at a time is away, the highest first, with the node
+/// Begins, waits until every pod has the version, and looks on the way: one pod at a time is away, the highest first, with the node
 /// of each back in the cluster before the next goes; and a client loses no write.
-async fn upgraded(world: &World, version: &str) {
+async fn upgraded(world: &World, version: &str, begin: impl FnOnce()) {
     let password = world.secret("redb-mydb", "password").unwrap();
     let before = uids(world, "pods", NODES);
     let writer = Writer::start(world, 1, PORT, &password, "during-upgrade:").unwrap();
@@ -148,6 +153,7 @@ async fn upgraded(world: &World, version: &str) {
         if count > 20 { Ok(()) } else { Err(count) }
     })
     .await;
+    begin();
     let mut order: Vec<String> = Vec::new();
     let mut states: Vec<String> = Vec::new();
     let start = Instant::now();
@@ -207,8 +213,8 @@ async fn upgraded(world: &World, version: &str) {
 
 async fn row_82_an_upgrade_by_tag_loses_no_write(world: &World) {
     let version = next_version(world);
-    spec(world, &json!({ "redisEnterpriseImageSpec": { "versionTag": version } }));
-    upgraded(world, &version).await;
+    let wish = json!({ "redisEnterpriseImageSpec": { "versionTag": version } });
+    upgraded(world, &version, || spec(world, &wish)).await;
     // A version once taken is kept when the field is taken away.
     let pods = uids(world, "pods", NODES);
     spec(world, &json!({ "redisEnterpriseImageSpec": null }));
@@ -225,8 +231,8 @@ async fn row_82_an_upgrade_by_itself_follows_the_operator(world: &World) {
     well(world).await;
     assert_eq!(uids(world, "pods", NODES), pods);
     let settings = json!({ "nodeImage": { "repository": "redislabs/redis", "tag": version } }).to_string();
-    offer(world, "newer-upgrade", "plugins/upgrade.wasm", &settings, &[]).unwrap();
-    upgraded(world, &version).await;
+    let newer = || offer(world, "newer-upgrade", "plugins/upgrade.wasm", &settings, &[]).unwrap();
+    upgraded(world, &version, newer).await;
     world.kubectl(&["delete", "configmap", "newer-upgrade"]).unwrap();
     spec(world, &json!({ "upgradeSpec": null }));
     well(world).await;
@@ -325,9 +331,11 @@ async fn row_86_a_lost_majority_is_recovered_from_its_volumes(world: &World) {
     let volumes_before = volumes(world);
     put_key(world, "before-the-loss", "kept").await;
     lose_two(world).await;
-    cordon(world, "uncordon");
     let mut states = States::watch(world);
     spec(world, &json!({ "clusterRecovery": true }));
+    reset(&mut states).await;
+    // Only now: pods that come back before could find one another, and there would be nothing to recover.
+    cordon(world, "uncordon");
     let wanted = ["RecoveryReset", "RecoveringFirstPod", "Initializing", "Running"];
     until("the states of a recovery", FORMS, || {
         let seen = states.seen().to_vec();

@@ -14,7 +14,7 @@ use crate::formation::{Listed, NodeState, View};
 use crate::rollout::Rollout;
 use crate::seen::Seen;
 
-const HAND_OVER: &str = "hand-over";
+const HAND_OVER: &str = "drain master";
 const DRAIN: &str = "drain";
 const READ: &str = "drain-of";
 const RETURN: &str = "return";
