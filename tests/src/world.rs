@@ -52,7 +52,8 @@ impl World {
 
     /// Waits until the operator's pod is ready.
     pub async fn operator_ready(&self) {
-        until("the operator", SETTLES, || async {
+        // It compiles its plugins first, which a busy machine takes a while for.
+        until("the operator", FORMS, || async {
             let seen = self.kubectl(&["get", "deployment", OPERATOR, "-o", "jsonpath={.status.readyReplicas}"])?;
             if seen == "1" { Ok(()) } else { bail!("ready replicas: {seen:?}") }
         })
