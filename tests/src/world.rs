@@ -52,7 +52,7 @@ impl World {
 
     /// Waits until the operator's pod is ready.
     pub async fn operator_ready(&self) {
-        // It compiles its plugins first, which a busy machine takes a while for.
+        // It compiles its plugins first, on a busy machine for a while.
         until("the operator", FORMS, || async {
             let seen = self.kubectl(&["get", "deployment", OPERATOR, "-o", "jsonpath={.status.readyReplicas}"])?;
             if seen == "1" { Ok(()) } else { bail!("ready replicas: {seen:?}") }

@@ -285,7 +285,7 @@ async fn row_93_the_licence_limits_shards_and_changes_at_run_time(world: &World)
         "spec": { "memorySize": "300MB", "shardCount": 3, "redisEnterpriseCluster": { "name": "rec" } } });
     let said = world.kubectl_with_input(&["apply", "-f", "-"], &more.to_string());
     let text = "Total shards count exceeds amount of total shards permitted by license. \
-                License permits 4 total shards, but there are 5 total shards in use.";
+                License permits 4 total shards, but there are 5 total shards in use";
     until("the refusal of a fifth shard", SETTLES, || async {
         // Either it is not stored at all, or the resource says why it gets no database.
         let told = match &said {

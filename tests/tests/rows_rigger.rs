@@ -27,7 +27,10 @@ fn main() {
 async fn prepare(world: &World) {
     world.sample_cluster().await.unwrap();
     world.sample_database().await.unwrap();
-    world.kubectl(&["wait", "--for=condition=Ready", "rec/rec", "redb/mydb", "--timeout=120s"]).unwrap();
+    let ready = world.kubectl(&["wait", "--for=condition=Ready", "rec/rec", "redb/mydb", "--timeout=100s"]);
+    if let Err(error) = ready {
+        panic!("{error:#}\n{}\n---- the services rigger's log\n{}", world.last_words(), log(world));
+    }
 }
 
 /// Waits until the Deployment is 1/1.
@@ -56,6 +59,11 @@ fn rigger_pod(world: &World) -> String {
     let path = "jsonpath={.items[*].metadata.name}";
     let names = world.kubectl(&["get", "pods", "-l", selector, "--field-selector=status.phase=Running", "-o", path]);
     names.unwrap().split(' ').next().unwrap_or_default().to_owned()
+}
+
+fn log(world: &World) -> String {
+    let file = world.cluster.container_log(NAMESPACE, &rigger_pod(world), STEP);
+    std::fs::read_to_string(file).unwrap_or_default()
 }
 
 async fn row_20_the_services_manager_is_a_deployment_of_its_own(world: &World) {

@@ -8,6 +8,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use tracing::debug;
 
 use crate::{
+    dataset::{syncer::Syncers, transfer::Parts},
     node::{Node, Snapshot},
     proxy::{self, Route},
     shard::{self, ShardSpec},
@@ -24,6 +25,7 @@ pub async fn run(node: Arc<Node>, mut ending: watch::Receiver<bool>) {
     let mut states = node.committed.subscribe();
     let mut shards: BTreeMap<u32, Kept<ShardSpec>> = BTreeMap::new();
     let mut proxies: BTreeMap<u32, Kept<Route>> = BTreeMap::new();
+    let (mut transfers, mut syncers) = (Parts::default(), Syncers::default());
     loop {
         let snapshot = states.borrow_and_update().clone();
         node.show_certificates();
@@ -32,9 +34,12 @@ pub async fn run(node: Arc<Node>, mut ending: watch::Receiver<bool>) {
                 debug!(generation = snapshot.generation, "carrying out a state");
                 converge_shards(&node, &snapshot, &mut shards);
                 converge_proxies(&node, &snapshot, &mut proxies);
+                transfers.converge(&node, &snapshot);
+                syncers.converge(&node, &snapshot);
             }
             None => {
                 // No member (any more): nothing runs, and files stay.
+                (transfers, syncers) = (Parts::default(), Syncers::default());
                 stop(std::mem::take(&mut proxies)).await;
                 stop(std::mem::take(&mut shards)).await;
             }
@@ -99,7 +104,7 @@ fn converge_proxies(node: &Arc<Node>, snapshot: &Snapshot, proxies: &mut BTreeMa
     let served =
         |bdb: &&crate::state::Bdb| bdb.runs() && !bdb.traffic_stopped && bdb.endpoint.nodes.contains(&snapshot.uid);
     let wanted: BTreeMap<u32, Route> =
-        state.bdbs.values().filter(served).map(|bdb| (bdb.uid, Route::of(state, bdb))).collect();
+        state.bdbs.values().filter(served).map(|bdb| (bdb.uid, Route::at(state, bdb, snapshot.uid))).collect();
     proxies.retain(|uid, kept| {
         if !wanted.contains_key(uid) {
             kept.wanted.send_replace(None);

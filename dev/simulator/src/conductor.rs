@@ -21,6 +21,7 @@ use crate::{
         BdbStatus, ClusterState, Command, NodeRecord, NodeStatus, ShardRole, bdbs::BdbCommand,
         migration::MigrationCommand, nodes::NodeCommand,
     },
+    transferring,
 };
 
 /// How often the master looks around.
@@ -61,6 +62,7 @@ pub fn decide(state: &ClusterState, view: &View<'_>, fate: &impl Fate) -> Vec<Co
     for bdb in state.bdbs.values() {
         watch_shards(state, view, bdb, &mut commands);
         watch_bdb(state, view, fate, bdb, &mut commands);
+        commands.extend(transferring::step(view, bdb).map(Command::Bdb));
     }
     watch_migrations(state, view, fate, &mut commands);
     if !fate.stuck() {
@@ -161,7 +163,7 @@ fn watch_bdb(
     commands: &mut Vec<Command>,
 ) {
     let uid = bdb.uid;
-    if !bdb.busy() || view.now < bdb.due {
+    if !bdb.busy() || view.now < bdb.due || bdb.status == BdbStatus::ImportPending {
         return;
     }
     let up = |node: u32| state.nodes.get(&node).is_some_and(NodeRecord::is_up);

@@ -70,7 +70,7 @@ fn first(node: &Node, snapshot: &Snapshot) -> String {
         let masters = || reports().filter(|(shard, _)| shard.role == ShardRole::Master).map(|(_, report)| report);
         let connections: u64 =
             observed.values().filter_map(|(_, report)| report.endpoints.get(&bdb.uid)).map(|one| one.connections).sum();
-        let up = matches!(bdb.status, BdbStatus::Active | BdbStatus::ActiveChangePending);
+        let up = matches!(bdb.status, BdbStatus::Active | BdbStatus::ActiveChangePending | BdbStatus::ImportPending);
         for (name, value) in [
             ("bdb_up", u64::from(up)),
             ("bdb_used_memory", reports().map(|(_, report)| report.used_memory).sum()),
@@ -103,6 +103,7 @@ pub fn second(node: &Node, snapshot: &Snapshot) -> String {
             BdbStatus::Active => 0,
             BdbStatus::ActiveChangePending => 1,
             BdbStatus::Pending => 2,
+            BdbStatus::ImportPending => 3,
             BdbStatus::DeletePending => 4,
             BdbStatus::Recovery => 5,
             BdbStatus::CreationFailed => 99,

@@ -41,8 +41,12 @@ pub enum Kind {
     },
     /// F13: what listens with TLS shows a certificate that has expired.
     ExpiredCertificate,
+    /// F14: places refuse what is taken out of databases.
+    BackupRefused,
     /// F15: data files are not found.
     MissingFiles,
+    /// F17: links to sources of Replica Of are broken.
+    ReplicaLink,
     /// F18: paths and fields of newer versions are not there.
     OldVersion,
     /// F19: this node's clock is off, so that it cannot join.

@@ -6,6 +6,7 @@
 //! - [`conductor`]: what the master node does next, decided from the state and what the nodes report. Pure as well.
 //! - [`consensus`] and [`store`]: how a command becomes part of the state of a majority, on disk.
 //! - [`agent`], [`shard`], [`proxy`]: what one node runs because the state says so.
+//! - [`dataset`]: whole data sets on their way in and out.
 //! - [`api`], [`exporter`], [`sentinel`], [`control`]: what others see of it.
 //! - [`rladmin`]: the look-alike of the command line tool, a client of the local node.
 //!
@@ -18,6 +19,7 @@ pub mod clock;
 pub mod conductor;
 pub mod consensus;
 pub mod control;
+pub mod dataset;
 pub mod exporter;
 pub mod faults;
 pub mod guard;
@@ -36,4 +38,5 @@ pub mod slots;
 pub mod state;
 pub mod store;
 pub mod tls;
+mod transferring;
 mod trim;

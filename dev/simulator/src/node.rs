@@ -19,10 +19,12 @@ use crate::{
     clock::{self, Millis},
     conductor,
     consensus::Core,
-    control, exporter,
+    control,
+    dataset::syncer::LinkId,
+    exporter,
     faults::{Faults, Kind},
     guard::Nursery,
-    peers::{EndpointReport, NodeReport, ShardReport},
+    peers::{EndpointReport, NodeReport, ShardReport, SyncReport, TransferReport},
     sentinel, serve,
     settings::Settings,
     shard,
@@ -49,6 +51,10 @@ pub struct Local {
     pub shards: BTreeMap<u32, ShardReport>,
     /// Proxies.
     pub endpoints: BTreeMap<u32, EndpointReport>,
+    /// Parts of backups, exports and imports, by transfer and shard.
+    pub transfers: BTreeMap<(String, u32), TransferReport>,
+    /// Links to sources of Replica Of.
+    pub syncs: BTreeMap<LinkId, SyncReport>,
 }
 
 /// A node.
@@ -195,6 +201,8 @@ impl Node {
             software_version: self.settings.version.clone(),
             shards: local.shards.clone(),
             endpoints: local.endpoints.clone(),
+            syncs: local.syncs.iter().map(|(id, how)| (*id, how.clone())).collect(),
+            transfers: local.transfers.iter().map(|((id, shard), how)| (id.clone(), *shard, how.clone())).collect(),
             files,
         }
     }

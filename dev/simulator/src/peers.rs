@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
+    dataset::syncer::LinkId,
     rest_client::{self, Target},
     settings::{PEER_PORT, dial},
     state::{ClusterState, NodeRecord, ShardRole},
@@ -127,8 +128,40 @@ pub struct NodeReport {
     pub shards: BTreeMap<u32, ShardReport>,
     /// Its proxies.
     pub endpoints: BTreeMap<u32, EndpointReport>,
+    /// Its parts of backups, exports and imports: by transfer, shard, and how each is.
+    #[serde(default)]
+    pub transfers: Vec<(String, u32, TransferReport)>,
+    /// Its links to sources of Replica Of.
+    #[serde(default)]
+    pub syncs: Vec<(LinkId, SyncReport)>,
     /// Data files found for shards, by shard.
     pub files: BTreeMap<u32, Vec<DataFile>>,
+}
+
+/// A part of a backup, export or import.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TransferReport {
+    /// How far it is, in percent.
+    pub percent: u32,
+    /// How it ended; an error is the word of the REST API.
+    pub outcome: Option<Result<(), String>>,
+}
+
+/// A link to a source of Replica Of, in the words of the REST API.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct SyncReport {
+    /// `out-of-sync`, `syncing` or `in-sync`.
+    pub status: String,
+    /// Milliseconds that the last change took from here to its shard.
+    pub lag: u64,
+    /// Why the link is broken.
+    pub last_error: String,
+    /// When something last came.
+    pub last_update: String,
+    /// Bytes of the first copy.
+    pub rdb_size: u64,
+    /// Of which came so far.
+    pub rdb_transferred: u64,
 }
 
 /// A file with a shard's data.

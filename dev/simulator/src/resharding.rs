@@ -107,6 +107,14 @@ mod tests {
         fn of(&self, _: bool) -> Option<Result<(), String>> {
             Some(Ok(()))
         }
+
+        fn stuck(&self) -> bool {
+            false
+        }
+
+        fn no_room(&self) -> bool {
+            false
+        }
     }
 
     const CTX: Context = Context { now: 1_000_000, scale: 0.0, seed: 1 };

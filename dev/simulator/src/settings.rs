@@ -68,6 +68,8 @@ pub struct Settings {
     pub data: PathBuf,
     /// Where `node.id` and the token of `rladmin` are: gone with the pod, unlike `data`.
     pub etc: PathBuf,
+    /// What stands for the root of the container's file system.
+    pub root: Option<PathBuf>,
     /// Host name.
     pub hostname: String,
     /// Factor for simulated durations.
@@ -91,7 +93,7 @@ impl NodeArgs {
             self;
         let version = version.or_else(|| version_of(image.as_deref()?));
         let etc = etc_folder(root.as_deref(), data.as_deref());
-        let data = data.unwrap_or_else(|| root.unwrap_or_else(|| PathBuf::from("/")).join("opt/persistent"));
+        let data = data.unwrap_or_else(|| root.clone().unwrap_or_else(|| PathBuf::from("/")).join("opt/persistent"));
         Settings {
             address: address.unwrap_or_else(|| bind.clone()),
             hostname: hostname.unwrap_or_else(|| format!("node-{}", bind.replace('.', "-"))),
@@ -99,6 +101,7 @@ impl NodeArgs {
             bind,
             data,
             etc,
+            root,
             seed,
             memory,
             cores,

@@ -25,8 +25,9 @@ pub(crate) struct Own<'a> {
     pub(crate) handed_on: Vec<String>,
     /// Secrets that the host itself reads.
     pub(crate) secrets: Vec<&'a str>,
-    /// A pod beside this one would see and do the same: it runs in a cluster, watches its own namespace and nothing else, and
-    /// was given no files.
+    /// Pods are reached through the API server.
+    pub(crate) port_forward: bool,
+    /// Another pod of the namespace would see and do the same: this one watches that and nothing else, and was given no files.
     pub(crate) is_alike: bool,
 }
 
@@ -50,26 +51,27 @@ pub(crate) async fn decide(
     let lease = Some(own.lease.to_owned()).filter(|name| !name.is_empty());
     let mut delegation = Delegation { part, steps: all, lease, host: Host::default() };
     let Some(delegated) = delegation.part.delegated().cloned() else { return Ok(delegation) };
-    if !own.is_alike {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), own.namespace);
+    let pod = pods.get_opt(own.identity).await.with_context(|| {
+        format!("failed to read pod {}/{}, whose image delegated steps are to run from", own.namespace, own.identity)
+    })?;
+    let Some(pod) = pod.filter(|_| own.is_alike) else {
         warn!(
             steps = %joined(&delegated),
-            "these steps are run here: they are delegated only by an operator that runs in a cluster, watches its own \
-             namespace, and has no --plugin-dir, --settings or --pipelines"
+            "these steps are run here: they are delegated only by an operator that runs in a pod, named by POD_NAME, watches \
+             its own namespace alone, and has no --plugin-dir, --settings or --pipelines"
         );
         delegation.part = Part::Whole;
         return Ok(delegation);
-    }
-    let pods: Api<Pod> = Api::namespaced(client.clone(), own.namespace);
-    let pod = pods.get(own.identity).await.with_context(|| {
-        format!("failed to read pod {}/{}, whose image delegated steps are to run from", own.namespace, own.identity)
-    })?;
+    };
     delegation.host = told(&pod).with_context(|| format!("pod {} has no container", own.identity))?;
     let manifests = plugins::manifests()?;
     for step in &delegated {
         let alone = BTreeSet::from([step.clone()]);
         let mut arguments = vec!["run".to_owned(), format!("--steps={step}")];
         arguments.extend(own.handed_on.iter().cloned());
-        let rules = rbac::lone(&manifests, pipelines, &alone, &lease_name(own.lease, &alone), &own.secrets);
+        let rules =
+            rbac::lone(&manifests, pipelines, &alone, &lease_name(own.lease, &alone), &own.secrets, own.port_forward);
         delegation.host.delegated.insert(step.clone(), Lone { arguments, rules });
     }
     info!(steps = %joined(&delegated), image = delegation.host.image, "these steps are left to processes of their own");

@@ -28,7 +28,8 @@ impl Rights {
     /// What the steps of embedded plugins observe and write.
     fn of_steps(&mut self, manifests: &[Manifest], is_meant: impl Fn(&str) -> bool) {
         for step in manifests.iter().flat_map(|manifest| &manifest.steps).filter(|step| is_meant(&step.name)) {
-            for observe in &step.observes {
+            // What is optional an admin allows for itself.
+            for observe in step.observes.iter().filter(|it| !it.optional) {
                 let (group, resource) = named(&observe.type_ref());
                 self.allow(&group, &resource, &READ);
             }
@@ -116,7 +117,8 @@ pub(crate) fn guest_role() -> anyhow::Result<String> {
 }
 
 /// What a process has to be allowed that runs these steps alone, under this Lease, and reads these Secrets as the host. The
-/// Secrets of the managed system are for whoever makes its Role to add. All of it is among the operator's own rights: nobody
+/// Secrets of the managed system are for whoever makes its Role to add. `port_forward`: it reaches pods as the operator then does.
+/// All of it is among the operator's own rights: nobody
 /// may give others more than they have.
 pub(crate) fn lone(
     manifests: &[Manifest],
@@ -124,6 +126,7 @@ pub(crate) fn lone(
     steps: &BTreeSet<String>,
     lease: &str,
     secrets: &[&str],
+    port_forward: bool,
 ) -> Vec<Value> {
     let mut rights = Rights::default();
     rights.of_steps(manifests, |step| steps.contains(step));
@@ -131,6 +134,9 @@ pub(crate) fn lone(
         rights.of_primary(pipeline);
     }
     rights.of_host();
+    if port_forward {
+        rights.allow("", "pods/portforward", &["create"]);
+    }
     // Which Lease it makes cannot be said; the others it shall not touch.
     rights.allow("coordination.k8s.io", "leases", &["create"]);
     let mut rules = rights.rules();
@@ -166,7 +172,7 @@ mod tests {
             {"apiVersion": "g/v1", "kind": "Other", "steps": ["b"]},
         ]))
         .unwrap();
-        let rules = lone(&[manifest()], &pipelines, &["a".to_owned()].into(), "main-a", &["keys"]);
+        let rules = lone(&[manifest()], &pipelines, &["a".to_owned()].into(), "main-a", &["keys"], false);
         let lines: Vec<String> = rules
             .iter()
             .map(|rule| {

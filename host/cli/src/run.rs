@@ -118,7 +118,8 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
         lease: &lease,
         handed_on,
         secrets: plugins.signature_keys.iter().chain(&plugins.registry_credentials).map(String::as_str).collect(),
-        is_alike: inside && !own_files && watched == [namespace.clone()],
+        port_forward: reaches_by_port_forward(reach, inside),
+        is_alike: !own_files && watched == [namespace.clone()],
     };
     let delegation = delegation::decide(&client, &pipelines, &steps, &delegated_steps, own).await?;
     let pipelines = delegation.part.pipelines(pipelines);
@@ -132,9 +133,10 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let secrets = Some(secrets).filter(|names| !names.is_empty());
     let (caches, changes) = Caches::narrow(client.clone(), watched, secrets, stop.clone());
-    let dialer: Arc<dyn Dialer> = match (reach, inside) {
-        (Reach::Direct, _) | (Reach::Auto, true) => Arc::new(Direct::new()),
-        (Reach::PortForward, _) | (Reach::Auto, false) => Arc::new(PortForward::new(client.clone())),
+    let dialer: Arc<dyn Dialer> = if reaches_by_port_forward(reach, inside) {
+        Arc::new(PortForward::new(client.clone()))
+    } else {
+        Arc::new(Direct::new())
     };
     // The key lives as long as the process: fingerprints are of no use outside it.
     let fingerprinter = Arc::new(Fingerprinter::new(rand::random()));
@@ -193,6 +195,14 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     stop.cancel();
     info!("stopped");
     result
+}
+
+fn reaches_by_port_forward(reach: Reach, inside: bool) -> bool {
+    match reach {
+        Reach::Direct => false,
+        Reach::PortForward => true,
+        Reach::Auto => !inside,
+    }
 }
 
 /// Serves the journal until stopped. Nothing that reconciles depends on it, so a port that is taken costs only the warning.

@@ -12,6 +12,7 @@ use crate::object::{Object, ObjectRef, TypeRef};
 use crate::plan::{Call, Event, Plan, Progress};
 use crate::secrets;
 use crate::strict;
+use crate::take;
 
 /// Label on every object that Stepwright makes.
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
@@ -45,19 +46,31 @@ pub struct Grants {
     pub writes: BTreeSet<TypeRef>,
     /// `METHOD /path` with `*` for a segment.
     pub calls: BTreeSet<String>,
+    /// Fields that amendments of a kind may take from other field managers.
+    pub takes: BTreeMap<TypeRef, BTreeSet<String>>,
 }
 
 impl Grants {
     /// Everything that the manifest asks for.
     pub fn asked_by(step: &StepManifest) -> Self {
-        Self { writes: step.writes.iter().cloned().collect(), calls: step.calls.iter().cloned().collect() }
+        let mut takes: BTreeMap<TypeRef, BTreeSet<String>> = BTreeMap::new();
+        for of in &step.takes {
+            takes.entry(of.type_ref()).or_default().extend(of.fields.iter().cloned());
+        }
+        Self { writes: step.writes.iter().cloned().collect(), calls: step.calls.iter().cloned().collect(), takes }
     }
 
     /// What is asked for here and not in `other`, in words; empty when nothing is.
     pub fn beyond(&self, other: &Self) -> Vec<String> {
         let writes = self.writes.difference(&other.writes).map(|kind| format!("writes {kind}"));
         let calls = self.calls.iter().filter(|call| !other.calls.contains(*call)).map(|call| format!("calls {call}"));
-        writes.chain(calls).collect()
+        let has = |kind: &TypeRef, field: &str| {
+            other.takes.get(kind).is_some_and(|fields| fields.iter().any(|granted| take::covers(granted, field)))
+        };
+        let takes = self.takes.iter().flat_map(|(kind, fields)| fields.iter().map(move |field| (kind, field)));
+        let takes =
+            takes.filter(|(kind, field)| !has(kind, field)).map(|(kind, field)| format!("takes {field} of {kind}"));
+        writes.chain(calls).chain(takes).collect()
     }
 }
 
@@ -140,6 +153,7 @@ pub struct AdmittedObject {
 pub struct AdmittedPlan {
     desired: Vec<AdmittedObject>,
     amended: Vec<AdmittedObject>,
+    takes: BTreeMap<TypeRef, BTreeSet<String>>,
     calls: Vec<Call>,
     status: Option<Value>,
     defaults: Option<Value>,
@@ -155,6 +169,11 @@ impl AdmittedPlan {
     }
     pub fn amended(&self) -> &[AdmittedObject] {
         &self.amended
+    }
+    /// Fields that amendments of a kind may take from other field managers: the step's grants, and only for kinds that it may
+    /// write.
+    pub fn takes(&self, kind: &TypeRef) -> Vec<String> {
+        self.takes.get(kind).into_iter().flatten().cloned().collect()
     }
     pub fn calls(&self) -> &[Call] {
         &self.calls
@@ -217,9 +236,12 @@ pub fn admit(plan: Plan, gate: &Gate<'_>) -> Result<AdmittedPlan, NotAdmitted> {
         part("notes", Some(notes))?;
     }
     let events = plan.events.into_iter().map(admit_event).collect::<Result<_, _>>()?;
+    let mut takes = gate.grants.takes.clone();
+    takes.retain(|kind, _| gate.grants.writes.contains(kind));
     Ok(AdmittedPlan {
         desired,
         amended,
+        takes,
         calls: plan.calls,
         status,
         defaults,

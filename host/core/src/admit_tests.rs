@@ -22,7 +22,28 @@ fn grants() -> Grants {
     Grants {
         writes: ["Secret", "ConfigMap", "Service", "Node"].iter().map(|kind| TypeRef::new("v1", *kind)).collect(),
         calls: ["GET /v1/bdbs", "PUT /v1/bdbs/*"].iter().map(|call| (*call).to_owned()).collect(),
+        takes: [("Service", "spec.type"), ("Pod", "spec.nodeName")]
+            .map(|(kind, field)| (TypeRef::new("v1", kind), [field.to_owned()].into()))
+            .into(),
     }
+}
+
+#[test]
+fn fields_may_be_taken_of_kinds_that_may_be_written() {
+    let plan = run(Plan::done()).unwrap();
+    assert_eq!(plan.takes(&TypeRef::new("v1", "Service")), ["spec.type"]);
+    assert_eq!(plan.takes(&TypeRef::new("v1", "Pod")), [""; 0]);
+    assert_eq!(plan.takes(&TypeRef::new("v1", "Secret")), [""; 0]);
+}
+
+#[test]
+fn to_take_more_is_to_ask_for_more() {
+    let asks = |fields: &[&str]| {
+        let fields = fields.iter().map(|field| (*field).to_owned()).collect();
+        Grants { takes: [(TypeRef::new("v1", "Service"), fields)].into(), ..Grants::default() }
+    };
+    assert_eq!(asks(&["spec.type", "spec.type.x"]).beyond(&grants()), [""; 0]);
+    assert_eq!(asks(&["spec.ports"]).beyond(&grants()), ["takes spec.ports of v1/Service"]);
 }
 
 fn scope(kind: &TypeRef) -> Option<Scope> {

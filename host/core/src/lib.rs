@@ -27,4 +27,5 @@ pub mod secrets;
 pub mod select;
 pub mod slot;
 pub mod strict;
+pub mod take;
 pub mod world;

@@ -2,9 +2,12 @@
 //!
 //! The manifest is a wish list. What is granted is decided elsewhere; nothing here acts.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::object::TypeRef;
+use crate::select::says;
 
 /// The JSON text that `describe` returns. Unknown fields are refused, so that a misspelt grant is an error, not a silence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,9 +75,15 @@ pub struct StepManifest {
     /// Names of facts, as the managed system offers them.
     #[serde(default)]
     pub facts: Vec<String>,
+    /// Further facts, each read only for primaries that say something at this path: `ldap` → `spec.ldap`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub facts_when: BTreeMap<String, String>,
     /// Kinds that the step's plan may hold in `desired` or `amended`.
     #[serde(default)]
     pub writes: Vec<TypeRef>,
+    /// Fields that an amendment may take from another field manager.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub takes: Vec<Takes>,
     /// Calls that the step's plan may hold: `GET /v1/bdbs`, `PUT /v1/bdbs/*`. A `*` stands for one path segment.
     #[serde(default)]
     pub calls: Vec<String>,
@@ -83,6 +92,22 @@ pub struct StepManifest {
     pub clock: bool,
     #[serde(default)]
     pub limits: Limits,
+}
+
+/// Fields of a kind among `writes` that an amendment may take from another field manager. Any other conflict is left alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Takes {
+    pub api_version: String,
+    pub kind: String,
+    /// Dotted paths of at least two names: `spec.resources.requests.storage`. What is below a path is meant with it.
+    pub fields: Vec<String>,
+}
+
+impl Takes {
+    pub fn type_ref(&self) -> TypeRef {
+        TypeRef::new(self.api_version.clone(), self.kind.clone())
+    }
 }
 
 /// Which objects of a kind a step sees, under which name.
@@ -99,6 +124,13 @@ pub struct Observe {
     pub within: Within,
     /// Fields that are read, as in `StepManifest::primary`.
     pub fields: Vec<String>,
+    /// A dotted path: for primaries that say nothing there the set is empty, and the kind is not watched for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
+    /// The operator may have no right to read the kind: its Role does not hold it, and a set that cannot be read holds one
+    /// object, the `v1 Status` that says why. Without this, nothing is planned until the kind can be read.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub optional: bool,
 }
 
 /// Whose namespace is meant.
@@ -123,6 +155,16 @@ impl Observe {
     pub fn type_ref(&self) -> TypeRef {
         TypeRef::new(self.api_version.clone(), self.kind.clone())
     }
+
+    /// Watched from the start, for every primary.
+    pub fn is_required(&self) -> bool {
+        !self.optional && self.when.is_none()
+    }
+
+    /// Whether it means anything for this primary.
+    pub fn concerns(&self, primary: &serde_json::Value) -> bool {
+        self.when.as_deref().is_none_or(|path| says(primary, path))
+    }
 }
 
 /// How objects are chosen. `$(path)` in a value stands for that field of the primary, for example `$(metadata.name)`.
@@ -132,9 +174,10 @@ impl Observe {
 pub enum Select {
     /// Objects that Stepwright made for this primary, whichever step did.
     Owned,
-    /// Objects of the primary's namespace with all of these labels. No labels: every object of the kind there.
-    Labels(std::collections::BTreeMap<String, String>),
-    /// Objects of the primary's namespace by name.
+    /// Objects of the primary's namespace with all of these labels; of a cluster-scoped kind, all with these labels. No
+    /// labels: every object of the kind there.
+    Labels(BTreeMap<String, String>),
+    /// Objects of the primary's namespace, or of a cluster-scoped kind, by name.
     Names(Vec<String>),
 }
 

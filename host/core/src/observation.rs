@@ -1,15 +1,47 @@
 //! What a step is given (WIT `observation`). Built by the operator from its caches, consumed by a guest.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::object::Object;
+use crate::object::{Object, ObjectRef};
+
+/// The name of the note in which a step finds what of its last plan was left undone, as a list of [`Refused`]. No step can
+/// have this name.
+pub const REFUSED_NOTE: &str = "stepwright.dev/refused";
+
+/// An effect of the step's last plan that was not carried out, while the rest was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    pub kind: String,
+    pub name: String,
+    /// The first field that it would have changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// One stable word, as in conditions.
+    pub reason: String,
+    pub message: String,
+}
 
 /// The objects behind one `observes` entry of the manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObjectSet {
     pub name: String,
+    /// Of an optional set that could not be read, one object: the `v1 Status` that says why.
     pub objects: Vec<Object>,
+}
+
+impl ObjectSet {
+    /// A set that could not be read, so that nobody takes it for an empty one. `status` is a Kubernetes `Status`.
+    pub fn unreadable(name: String, status: &Value) -> Self {
+        let id = ObjectRef { api_version: "v1".into(), kind: "Status".into(), namespace: None, name: String::new() };
+        Self { name, objects: vec![Object { id, body: status.to_string() }] }
+    }
+}
+
+/// A Kubernetes `Status` of a failure.
+pub fn failure(code: u16, reason: &str, message: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": message})
 }
 
 /// One thing known of the managed system; the error says why it is not known.

@@ -43,6 +43,17 @@ impl Selection {
     }
 }
 
+/// Whether a primary says something at a dotted path: a value that is neither empty nor `false`.
+pub fn says(primary: &Value, path: &str) -> bool {
+    match path.split('.').try_fold(primary, |value, key| value.get(key)) {
+        None | Some(Value::Null | Value::Bool(false)) => false,
+        Some(Value::String(text)) => !text.is_empty(),
+        Some(Value::Array(items)) => !items.is_empty(),
+        Some(Value::Object(fields)) => !fields.is_empty(),
+        Some(_) => true,
+    }
+}
+
 /// `$(metadata.name)-x` with the primary's name. `None` when a path leads nowhere or to an empty string.
 fn fill(template: &str, primary: &Value) -> Option<String> {
     let mut out = String::new();
@@ -81,6 +92,17 @@ mod tests {
             "$(spec.x.y)".into(),
         ]);
         assert_eq!(Selection::resolve(&select, &primary), Selection::Names(vec!["redb-mydb".into()]));
+    }
+
+    #[test]
+    fn an_empty_value_says_nothing() {
+        let primary = json!({"spec": {"a": "", "b": {}, "c": [], "d": false, "e": null, "f": {"g": 0}, "h": "x"}});
+        for path in ["spec.a", "spec.b", "spec.c", "spec.d", "spec.e", "spec.none", "spec.h.x", ""] {
+            assert!(!says(&primary, path), "{path}");
+        }
+        for path in ["spec", "spec.f", "spec.f.g", "spec.h"] {
+            assert!(says(&primary, path), "{path}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use serde_json::Value;
-use stepwright_core::manifest::{Limits, Manifest};
+use stepwright_core::manifest::{Limits, Manifest, StepManifest};
 
 use crate::contract::World;
 
@@ -28,6 +28,12 @@ pub(crate) enum Unfit {
     Policy(World),
     #[error("its policy reviews no step; `*` stands for every one")]
     ReviewsNothing,
+    #[error("its step `{step}` takes fields of {kind}, which it does not write")]
+    TakesUnwritten { step: String, kind: String },
+    #[error(
+        "its step `{step}` takes `{field}` of {kind}: a field is a dotted path of at least two names, below `metadata` none"
+    )]
+    Takes { step: String, kind: String, field: String },
     #[error("{of} asks for {what} = {asked}: between {least} and {most} can be had here")]
     Limit { of: String, what: &'static str, asked: u64, least: u64, most: u64 },
 }
@@ -50,6 +56,7 @@ pub(crate) fn read(text: &str, world: World) -> Result<Manifest, Unfit> {
         if !seen.insert(step.name.as_str()) {
             return Err(Unfit::Twice(step.name.clone()));
         }
+        takes(step)?;
     }
     match &manifest.policy {
         None if world == World::Policy => return Err(Unfit::NoPolicy),
@@ -111,6 +118,24 @@ fn name(what: &'static str, name: &str) -> Result<(), Unfit> {
         return Ok(());
     }
     Err(Unfit::Name { what, name: name.chars().take(80).collect() })
+}
+
+/// What is taken is narrow, and of a kind that is written.
+fn takes(step: &StepManifest) -> Result<(), Unfit> {
+    for taken in &step.takes {
+        let kind = taken.type_ref();
+        if !step.writes.contains(&kind) {
+            return Err(Unfit::TakesUnwritten { step: step.name.clone(), kind: kind.to_string() });
+        }
+        let narrow = |field: &&String| {
+            field.contains('.') && field.split('.').all(|name| !name.is_empty()) && !field.starts_with("metadata.")
+        };
+        if let Some(field) = taken.fields.iter().find(|field| !narrow(field)) {
+            let field = field.chars().take(80).collect();
+            return Err(Unfit::Takes { step: step.name.clone(), kind: kind.to_string(), field });
+        }
+    }
+    Ok(())
 }
 
 fn limits(of: impl Fn() -> String, asked: &Limits, ceiling: &Limits) -> Result<(), Unfit> {
@@ -190,6 +215,28 @@ mod tests {
             r#"{"name":"a","version":"1","steps":[{"name":"s","primary":[],"limits":{"memoryMib":129}}]}"#,
             Err("step `s` asks for memoryMib = 129: between 1 and 128 can be had here"),
         );
+    }
+
+    #[test]
+    fn what_is_taken_is_narrow_and_of_a_kind_that_is_written() {
+        let text = |kind: &str, field: &str| {
+            format!(
+                r#"{{"name":"a","version":"1","steps":[{{"name":"s","primary":[],"writes":[{{"apiVersion":"v1","kind":"Pod"}}],
+                "takes":[{{"apiVersion":"v1","kind":"{kind}","fields":["{field}"]}}]}}]}}"#
+            )
+        };
+        check(World::Step, &text("Pod", "spec.nodeName"), Ok(()));
+        check(
+            World::Step,
+            &text("Service", "spec.type"),
+            Err("its step `s` takes fields of v1/Service, which it does not write"),
+        );
+        for field in ["spec", "", "spec.", "metadata.labels"] {
+            let refused = format!(
+                "its step `s` takes `{field}` of v1/Pod: a field is a dotted path of at least two names, below `metadata` none"
+            );
+            check(World::Step, &text("Pod", field), Err(&refused));
+        }
     }
 
     #[test]

@@ -18,8 +18,10 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event};
 use kube::{Client, ResourceExt};
 use parking_lot::RwLock;
+use serde_json::Value;
 use stepwright_core::admit::{OWNER_ANNOTATION, Owner, Scope};
 use stepwright_core::object::{ObjectRef, TypeRef};
+use stepwright_core::observation::failure;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -59,7 +61,7 @@ struct KindCache {
     absent: bool,
     /// Namespaces, and names in them, whose watch has delivered its first list; empty where one watch covers all.
     filled: BTreeSet<(String, String)>,
-    /// Namespaces in which the API server forbids the watch, and its words.
+    /// Namespaces (empty: all) in which the API server forbids the watch, and its words.
     forbidden: BTreeMap<String, String>,
     /// Guests are watched for this kind too.
     in_guests: bool,
@@ -306,6 +308,26 @@ impl Caches {
         kinds.iter().filter(|kind| is_missing(kind)).cloned().collect()
     }
 
+    /// The kinds of these of which it is not known yet whether they can be read for a primary of this namespace.
+    pub fn unanswered(&self, kinds: &[TypeRef], namespace: &str) -> Vec<TypeRef> {
+        let mut missing = self.missing_for(kinds, namespace);
+        missing.retain(|kind| self.unreadable(kind, namespace).is_none());
+        missing
+    }
+
+    /// Why a kind cannot be read for a primary of this namespace, as a Kubernetes `Status`; `None` if it can, or if that is
+    /// not known yet.
+    pub fn unreadable(&self, kind: &TypeRef, namespace: &str) -> Option<Value> {
+        let state = self.state.read();
+        let cache = state.kinds.get(kind)?;
+        if cache.absent {
+            return Some(failure(404, "NotFound", &format!("the API server does not serve the kind {kind}")));
+        }
+        let concerns = |at: &String| at.is_empty() || at == namespace || self.namespaces.contains(at);
+        let (_, words) = cache.forbidden.iter().find(|(at, _)| concerns(at))?;
+        Some(failure(403, "Forbidden", words))
+    }
+
     /// The names that objects of a kind are watched by, one at a time; `None`: all at once.
     fn names_of(&self, kind: &TypeRef) -> Vec<Option<&String>> {
         let is_secret = kind.kind == "Secret" && kind.api_version == "v1";
@@ -446,9 +468,9 @@ impl Caches {
 
     /// Takes note of a watch that is forbidden, or is no longer.
     fn note_forbidden(&self, kind: &TypeRef, namespace: Option<&String>, words: Option<String>) {
-        let Some(namespace) = namespace else { return };
+        let namespace = namespace.map_or("", String::as_str);
         let news = self.state.write().kinds.get_mut(kind).is_some_and(|cache| match words {
-            Some(words) => cache.forbidden.insert(namespace.clone(), words).is_none(),
+            Some(words) => cache.forbidden.insert(namespace.to_owned(), words).is_none(),
             None => cache.forbidden.remove(namespace).is_some(),
         });
         if news {

@@ -35,6 +35,8 @@ pub enum PassError {
         object: String,
         /// `.spec.x belongs to field manager "y"`, several joined by `, `.
         conflicts: String,
+        /// The fields alone: `.spec.x`.
+        fields: Vec<String>,
     },
     #[error("{object} was made for {owner}; two may not make one object: give one of them another name")]
     OwnedByAnother { object: String, owner: String },

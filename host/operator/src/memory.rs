@@ -14,6 +14,7 @@ use stepwright_core::admit::AdmittedPlan;
 use stepwright_core::guest::Digest;
 use stepwright_core::journal::PluginRef;
 use stepwright_core::object::ObjectRef;
+use stepwright_core::observation::Refused;
 use stepwright_core::plan::Plan;
 
 use crate::slots::Identity;
@@ -68,6 +69,8 @@ struct OfPrimary {
     good: HashMap<String, Good>,
     /// What the shadow of each step was asked last.
     shadows: HashMap<String, Hash>,
+    /// What of the last plan of each step was left undone, as JSON text.
+    refused: HashMap<String, String>,
     /// What was last applied to each object.
     applied: HashMap<ObjectRef, Hash>,
     /// Failed passes in a row.
@@ -121,6 +124,26 @@ impl Memory {
     pub(crate) fn forget_shadow(&self, primary: &ObjectRef, step: &str) {
         if let Some(of) = self.primaries.lock().get_mut(primary) {
             of.shadows.remove(step);
+        }
+    }
+
+    /// What of a step's last plan was left undone, as JSON text; `None`: nothing.
+    pub(crate) fn refused(&self, primary: &ObjectRef, step: &str) -> Option<String> {
+        self.primaries.lock().get(primary)?.refused.get(step).cloned()
+    }
+
+    pub(crate) fn set_refused(&self, primary: &ObjectRef, step: &str, refused: &[Refused]) {
+        let mut primaries = self.primaries.lock();
+        let text = (!refused.is_empty()).then(|| serde_json::to_string(refused).ok()).flatten();
+        match text {
+            Some(text) => {
+                primaries.entry(primary.clone()).or_default().refused.insert(step.to_owned(), text);
+            }
+            None => {
+                if let Some(of) = primaries.get_mut(primary) {
+                    of.refused.remove(step);
+                }
+            }
         }
     }
 

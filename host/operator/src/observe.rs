@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use kube::ResourceExt;
 use kube::api::DynamicObject;
+use serde_json::Value;
+use stepwright_core::admit::Scope;
 use stepwright_core::manifest::{Observe, PolicyManifest, StepManifest, Within};
 use stepwright_core::mask::mask;
 use stepwright_core::object::{Object, ObjectRef, TypeRef};
-use stepwright_core::observation::{ObjectSet, Observation, Reply};
-use stepwright_core::select::Selection;
+use stepwright_core::observation::{ObjectSet, Observation, Reply, failure};
+use stepwright_core::select::{Selection, says};
 
 use crate::apply::{Primary, whole};
 use crate::controller::Context;
@@ -23,18 +25,26 @@ pub(crate) struct Reads<'a> {
     primary: &'a [String],
     observes: &'a [Observe],
     facts: &'a [String],
+    facts_when: Option<&'a BTreeMap<String, String>>,
 }
 
 impl<'a> From<&'a StepManifest> for Reads<'a> {
     fn from(step: &'a StepManifest) -> Self {
-        Self { step: &step.name, primary: &step.primary, observes: &step.observes, facts: &step.facts }
+        let StepManifest { name, primary, observes, facts, facts_when, .. } = step;
+        Self { step: name, primary, observes, facts, facts_when: Some(facts_when) }
     }
 }
 
 impl<'a> Reads<'a> {
     /// Of a policy that reviews a plan of this step.
     pub(crate) fn of_policy(policy: &'a PolicyManifest, step: &'a str) -> Self {
-        Self { step, primary: &policy.primary, observes: &policy.observes, facts: &policy.facts }
+        Self { step, primary: &policy.primary, observes: &policy.observes, facts: &policy.facts, facts_when: None }
+    }
+
+    /// Names of the facts that are read for a primary.
+    fn facts_for(&self, primary: &Value) -> Vec<String> {
+        let further = self.facts_when.into_iter().flatten().filter(|(_, path)| says(primary, path));
+        self.facts.iter().chain(further.map(|(name, _)| name)).cloned().collect()
     }
 }
 
@@ -55,22 +65,8 @@ pub(crate) async fn observe(
     system: Option<&SystemId>,
     round: Round<'_>,
 ) -> Observation {
-    let objects = reads
-        .observes
-        .iter()
-        .map(|observe| {
-            let kind = observe.type_ref();
-            let selection = Selection::resolve(&observe.select, &primary.value);
-            let found = match (observe.within, system) {
-                (Within::Primary, _) => select(context, primary, primary.namespace(), &kind, &selection),
-                (Within::System, Some(system)) => select(context, primary, &system.namespace, &kind, &selection),
-                (Within::System, None) => Vec::new(),
-            };
-            let objects = found.iter().map(|object| masked(context, &kind, object, &observe.fields)).collect();
-            ObjectSet { name: observe.name.clone(), objects }
-        })
-        .collect();
-    let facts = context.facts(primary, reads.facts, system).await;
+    let objects = reads.observes.iter().map(|observe| set(context, primary, observe, system)).collect();
+    let facts = context.facts(primary, &reads.facts_for(&primary.value), system).await;
     Observation {
         step: reads.step.to_owned(),
         primary: Object { id: primary.id.clone(), body: mask(&primary.value, reads.primary).to_string() },
@@ -85,6 +81,31 @@ pub(crate) async fn observe(
     }
 }
 
+fn set(context: &Context, primary: &Primary, observe: &Observe, system: Option<&SystemId>) -> ObjectSet {
+    let (kind, name) = (observe.type_ref(), observe.name.clone());
+    let nothing = ObjectSet { name: name.clone(), objects: Vec::new() };
+    if !observe.concerns(&primary.value) {
+        return nothing;
+    }
+    let namespace = match (observe.within, system) {
+        (Within::Primary, _) => primary.namespace(),
+        (Within::System, Some(system)) => &system.namespace,
+        (Within::System, None) => return nothing,
+    };
+    if observe.optional {
+        // Absence must not look like emptiness.
+        if let Some(why) = context.caches.unreadable(&kind, namespace) {
+            return ObjectSet::unreadable(name, &why);
+        }
+        if !context.caches.missing_for(std::slice::from_ref(&kind), namespace).is_empty() {
+            return ObjectSet::unreadable(name, &failure(503, "NotRead", &format!("{kind} was not read yet")));
+        }
+    }
+    let found = select(context, primary, namespace, &kind, &Selection::resolve(&observe.select, &primary.value));
+    let objects = found.iter().map(|object| masked(context, &kind, object, &observe.fields)).collect();
+    ObjectSet { name, objects }
+}
+
 fn select(
     context: &Context,
     primary: &Primary,
@@ -92,6 +113,8 @@ fn select(
     kind: &TypeRef,
     selection: &Selection,
 ) -> Vec<Arc<DynamicObject>> {
+    let cluster_scoped = context.caches.served(kind).is_some_and(|it| it.scope == Scope::Cluster);
+    let namespace = if cluster_scoped { "" } else { namespace };
     match selection {
         Selection::Owned => context
             .caches

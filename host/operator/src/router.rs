@@ -7,7 +7,7 @@ use futures::channel::mpsc::UnboundedSender;
 use kube::ResourceExt;
 use kube::api::{ApiResource, DynamicObject};
 use kube::runtime::reflector::ObjectRef as RuntimeRef;
-use stepwright_core::manifest::{Select, Within};
+use stepwright_core::manifest::{Observe, Select, Within};
 use stepwright_core::object::TypeRef;
 use stepwright_core::pipeline::Pipeline;
 use stepwright_core::select::Selection;
@@ -80,8 +80,7 @@ impl Router {
         let kind = pipeline.type_ref();
         let watched: Vec<_> = pipeline.steps.iter().flat_map(|step| self.slots.observing(step)).collect();
         let observes = watched.iter().flat_map(|watched| &watched.observes);
-        let selects: Vec<(&Select, Within)> =
-            observes.filter(|it| it.type_ref() == change.kind).map(|it| (&it.select, it.within)).collect();
+        let observes: Vec<&Observe> = observes.filter(|it| it.type_ref() == change.kind).collect();
         let labels = change.object.metadata.labels.as_ref();
         let look = |primary: &DynamicObject, within: Within| {
             let (home, called) = (primary.namespace().unwrap_or_default(), primary.name_any());
@@ -89,17 +88,20 @@ impl Router {
                 return;
             }
             let value = whole(primary);
-            let mut selects = selects.iter().filter(|(_, it)| *it == within);
-            if selects.any(|(select, _)| Selection::resolve(select, &value).matches(name, labels)) {
+            let mut observes = observes.iter().filter(|it| it.within == within && it.concerns(&value));
+            if observes.any(|it| Selection::resolve(&it.select, &value).matches(name, labels)) {
                 self.enqueue(&kind, &home, &called);
             }
         };
-        if selects.iter().any(|(_, within)| *within == Within::Primary) {
-            for primary in self.caches.list(&kind, namespace) {
+        if observes.iter().any(|it| it.within == Within::Primary) {
+            // What is in no namespace concerns primaries in all.
+            let primaries =
+                if namespace.is_empty() { self.caches.all(&kind) } else { self.caches.list(&kind, namespace) };
+            for primary in primaries {
                 look(&primary, Within::Primary);
             }
         }
-        if selects.iter().any(|(_, within)| *within == Within::System) {
+        if observes.iter().any(|it| it.within == Within::System) {
             for primary in self.caches.all(&kind) {
                 let system = self.system.locate(&primary, self.caches.as_ref());
                 if system.is_some_and(|system| system.namespace == namespace) {

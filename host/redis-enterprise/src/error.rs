@@ -27,6 +27,8 @@ pub enum Cause {
     CutOff,
     #[error("the reply is too large")]
     TooLarge,
+    #[error("the reply is neither JSON nor text")]
+    NotText,
     #[error("it does not say whether it is a member of the cluster")]
     Undecided,
     #[error("connection failed")]

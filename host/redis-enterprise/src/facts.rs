@@ -22,6 +22,13 @@ pub(crate) enum FactKind {
     Policy,
     License,
     Modules,
+    Auditing,
+    Certificates,
+    Ldap,
+    Metrics,
+    Ocsp,
+    Services,
+    Sso,
 }
 
 /// How a field that changes at rest is treated, at whatever depth it stands.
@@ -39,18 +46,21 @@ pub(crate) struct Source {
     pub(crate) path: &'static str,
     /// Changes only when somebody changes it: at rest read with the rest of a full look only.
     pub(crate) slow: bool,
+    /// That nothing is there (404) is known, then, and not a failure: nothing is configured.
+    optional: bool,
     volatile: &'static [Volatile],
 }
 
 const MIB: u64 = 1024 * 1024;
 
 /// Every fact. The reasons beside the volatile fields are part of the documentation of facts.
-const SOURCES: [Source; 8] = [
+const SOURCES: [Source; 15] = [
     Source {
         kind: FactKind::Bootstrap,
         name: "bootstrap",
         path: BOOTSTRAP,
         slow: true,
+        optional: false,
         volatile: &[
             Gone("uptime"),                   // Seconds since the node started.
             Gone("system_time"),              // The node's clock.
@@ -65,6 +75,7 @@ const SOURCES: [Source; 8] = [
         name: "nodes-status",
         path: "/v1/nodes/status",
         slow: false,
+        optional: false,
         volatile: &[
             Gone("uptime"),                              // Seconds since the node started.
             Gone("system_time"),                         // The node's clock.
@@ -80,6 +91,7 @@ const SOURCES: [Source; 8] = [
         name: "nodes",
         path: "/v1/nodes",
         slow: false,
+        optional: false,
         volatile: &[
             Gone("uptime"),                   // Seconds since the node started.
             Gone("system_time"),              // The node's clock.
@@ -92,6 +104,7 @@ const SOURCES: [Source; 8] = [
         name: "bdbs",
         path: "/v1/bdbs",
         slow: false,
+        optional: false,
         volatile: &[
             Gone("lag"),              // Of a replica's source: measured anew each second.
             Gone("last_update"),      // Of a replica's source: when that was.
@@ -103,11 +116,30 @@ const SOURCES: [Source; 8] = [
             Gone("import_progress"),  // The same for an import.
         ],
     },
-    Source { kind: FactKind::Cluster, name: "cluster", path: "/v1/cluster", slow: true, volatile: &[] },
-    Source { kind: FactKind::Policy, name: "policy", path: "/v1/cluster/policy", slow: true, volatile: &[] },
-    Source { kind: FactKind::License, name: "license", path: "/v1/license", slow: true, volatile: &[] },
-    Source { kind: FactKind::Modules, name: "modules", path: "/v1/modules", slow: true, volatile: &[] },
+    slow(FactKind::Cluster, "cluster", "/v1/cluster"),
+    slow(FactKind::Policy, "policy", "/v1/cluster/policy"),
+    // No license is installed where there is none (REST reference, 4.3).
+    optional(FactKind::License, "license", "/v1/license"),
+    slow(FactKind::Modules, "modules", "/v1/modules"),
+    // Parts of the configuration (REST reference, 4.4 and 4.5). Certificates are PEM, each a text within JSON.
+    optional(FactKind::Auditing, "auditing", "/v1/cluster/auditing/db_conns"),
+    optional(FactKind::Certificates, "certificates", "/v1/cluster/certificates"),
+    optional(FactKind::Ldap, "ldap", "/v1/cluster/ldap"),
+    optional(FactKind::Metrics, "metrics", "/v1/metrics_config"),
+    optional(FactKind::Ocsp, "ocsp", "/v1/ocsp"),
+    optional(FactKind::Services, "services", "/v1/cluster/services_configuration"),
+    optional(FactKind::Sso, "sso", "/v1/cluster/sso"),
 ];
+
+/// A fact that somebody changes, if anything does.
+const fn slow(kind: FactKind, name: &'static str, path: &'static str) -> Source {
+    Source { kind, name, path, slow: true, optional: false, volatile: &[] }
+}
+
+/// The same, of something that may not be configured at all.
+const fn optional(kind: FactKind, name: &'static str, path: &'static str) -> Source {
+    Source { optional: true, ..slow(kind, name, path) }
+}
 
 /// Fields whose texts are secrets, wherever they stand.
 const SECRET_FIELDS: [&str; 22] = [
@@ -179,8 +211,7 @@ impl From<CallError> for Known {
 
 /// A fact of the whole cluster, from its answer.
 pub(crate) fn know(source: &Source, answer: &Answer, fingerprinter: &Fingerprinter) -> Known {
-    if source.kind == FactKind::License && answer.status == 404 {
-        // No license is installed (REST reference, 4.3): that is known, and nothing about it is.
+    if source.optional && answer.status == 404 {
         return Known { value: Ok("{}".to_owned()), moving: false, passing: false };
     }
     if answer.status != 200 {
@@ -334,23 +365,37 @@ pub(crate) fn canonical(value: Value) -> Value {
 
 /// The body of a reply to a step, as JSON text with secrets replaced.
 ///
-/// `None` where the server promised JSON for a success and sent something else: what it did is then not known.
-pub(crate) fn reply_body(answer: &Answer, path: &str, fingerprinter: &Fingerprinter) -> Option<String> {
+/// What is not JSON becomes a JSON text. Of a refusal, which is for people, it is cut after [`MOST_WORDS`] characters. Of a
+/// success it comes whole, since a document with a piece missing is none; for one larger than [`MOST_TEXT`], and for one that
+/// is no text, there is a refusal of our own instead.
+pub(crate) fn reply_body(answer: &Answer, path: &str, fingerprinter: &Fingerprinter) -> Result<String, Cause> {
     if answer.body.is_empty() {
-        return Some("null".to_owned());
+        return Ok("null".to_owned());
     }
-    match serde_json::from_slice::<Value>(&answer.body) {
-        Ok(mut value) => {
-            redact(&mut value, path, fingerprinter);
-            Some(canonical(value).to_string())
-        }
-        Err(_) if answer.json && (200..300).contains(&answer.status) => None,
-        Err(_) => {
-            let text: String = String::from_utf8_lossy(&answer.body).trim().chars().take(300).collect();
-            Some(Value::String(text).to_string())
-        }
+    if let Ok(mut value) = serde_json::from_slice::<Value>(&answer.body) {
+        redact(&mut value, path, fingerprinter);
+        return Ok(canonical(value).to_string());
     }
+    let mut text = if (200..300).contains(&answer.status) {
+        if answer.json {
+            return Err(Cause::CutOff);
+        }
+        if answer.body.len() > MOST_TEXT {
+            return Err(Cause::TooLarge);
+        }
+        Value::String(String::from_utf8(answer.body.to_vec()).map_err(|_| Cause::NotText)?)
+    } else {
+        let words = String::from_utf8_lossy(&answer.body);
+        Value::String(words.trim().chars().take(MOST_WORDS).collect())
+    };
+    redact(&mut text, path, fingerprinter);
+    Ok(text.to_string())
 }
+
+/// Characters of a refusal that is not JSON.
+const MOST_WORDS: usize = 300;
+/// Bytes of a document that is not JSON, such as the XML of a service provider.
+const MOST_TEXT: usize = 256 * 1024;
 
 #[cfg(test)]
 #[path = "facts_tests.rs"]

@@ -22,7 +22,7 @@ fn text(name: &str, value: &Value) -> String {
 fn every_kind_has_one_source() {
     let mut kinds: Vec<FactKind> = SOURCES.iter().map(|source| source.kind).collect();
     kinds.dedup();
-    assert_eq!(kinds.len(), 8);
+    assert_eq!(kinds.len(), 15);
     assert!(kinds.is_sorted());
     assert!(Source::named("none").is_none());
 }
@@ -124,6 +124,33 @@ fn bootstrap_has_an_entry_for_every_pod() {
 }
 
 #[test]
+fn what_is_not_json_comes_whole_or_not_at_all_and_words_of_a_refusal_are_cut() {
+    let body = |status: u16, bytes: &[u8]| {
+        let answer = Answer { json: false, body: Bytes::copy_from_slice(bytes), ..answer(status, "") };
+        reply_body(&answer, "/v1/cluster/sso/saml/metadata/sp", &fingerprinter())
+    };
+    let text = "<EntityDescriptor/>".repeat(1_000);
+    assert_eq!(body(200, text.as_bytes()), Ok(Value::String(text.clone()).to_string()));
+    assert_eq!(body(200, "x".repeat(300_000).as_bytes()), Err(Cause::TooLarge));
+    assert_eq!(body(200, &[0xff, 0xfe]), Err(Cause::NotText));
+    assert_eq!(body(500, text.as_bytes()).unwrap().chars().count(), 302);
+    let key = "-----BEGIN PRIVATE KEY-----\ns3cret\n-----END PRIVATE KEY-----";
+    assert!(!body(200, key.as_bytes()).unwrap().contains("s3cret"));
+}
+
+#[test]
+fn what_is_not_configured_is_known_to_be_nothing() {
+    for name in ["auditing", "certificates", "ldap", "license", "metrics", "ocsp", "services", "sso"] {
+        let none = know(Source::named(name).unwrap(), &answer(404, ""), &fingerprinter());
+        assert_eq!(none.value, Ok("{}".to_owned()), "{name}");
+    }
+    assert!(know(Source::named("policy").unwrap(), &answer(404, ""), &fingerprinter()).value.is_err());
+    let pair = json!({"proxy_cert": "-----BEGIN CERTIFICATE-----", "proxy_key": "-----BEGIN PRIVATE KEY-----\ns3cret"});
+    let certificates = text("certificates", &pair);
+    assert!(certificates.contains("BEGIN CERTIFICATE") && !certificates.contains("s3cret"), "{certificates}");
+}
+
+#[test]
 fn only_what_is_on_its_way_moves() {
     let moving = |name: &str, value: Value| known(name, &value).moving;
     assert!(moving("bdbs", json!([{"status": "active"}, {"status": "active-change-pending"}])));
@@ -137,10 +164,10 @@ fn only_what_is_on_its_way_moves() {
 #[test]
 fn replies_are_json_whatever_came() {
     let body = |answer: &Answer| reply_body(answer, "/v1/bdbs", &fingerprinter());
-    assert_eq!(body(&answer(200, "")).as_deref(), Some("null"));
-    assert_eq!(body(&answer(200, r#"{"uid":1,"b":[],"a":0}"#)).as_deref(), Some(r#"{"a":0,"b":[],"uid":1}"#));
-    assert_eq!(body(&answer(200, r#"{"uid":1"#)), None);
-    assert_eq!(body(&answer(502, "<html>")).as_deref(), Some(r#""<html>""#));
+    assert_eq!(body(&answer(200, "")).as_deref(), Ok("null"));
+    assert_eq!(body(&answer(200, r#"{"uid":1,"b":[],"a":0}"#)).as_deref(), Ok(r#"{"a":0,"b":[],"uid":1}"#));
+    assert_eq!(body(&answer(200, r#"{"uid":1"#)), Err(Cause::CutOff));
+    assert_eq!(body(&answer(502, "<html>")).as_deref(), Ok(r#""<html>""#));
     let secret = body(&answer(200, r#"{"authentication_redis_pass":"s3cret"}"#)).unwrap();
     assert!(secret.contains("fp:") && !secret.contains("s3cret"));
 }

@@ -144,13 +144,13 @@ impl ManagedSystem for RedisEnterprise {
         match result {
             Err(error) => no_answer(&error),
             Ok(answer) => match facts::reply_body(&answer, &call.path, &self.tools.fingerprinter) {
-                Some(body) => {
+                Ok(body) => {
                     info!(%system, method = %call.method, path = %call.path, status = answer.status, "call answered");
                     Reply { id: call.id, status: answer.status, body }
                 }
-                None => {
+                Err(cause) => {
                     let pod = call.target.clone().unwrap_or_else(|| "the cluster".to_owned());
-                    no_answer(&CallError::Lost { pod, cause: Cause::CutOff })
+                    no_answer(&CallError::Lost { pod, cause })
                 }
             },
         }

@@ -146,6 +146,7 @@ fn incarnation(pod: &DynamicObject, ip: &str) -> String {
 
 /// The administrator's credentials, ready to be sent. Shown nowhere.
 pub(crate) struct Credentials {
+    /// Where people write it down.
     pub(crate) secret: String,
     pub(crate) header: HeaderValue,
     /// Tells this credential from another one.
@@ -173,7 +174,8 @@ impl Credentials {
             .filter(|object| of_this_cluster(object))
             .and_then(|object| login(&object, "credentials.username", "credentials.password"));
         let (secret, (username, password)) = match kept_login {
-            Some(login) => (kept, login),
+            // Named is the one in which people can put it right.
+            Some(login) => (own, login),
             None => {
                 let found = reader
                     .get(&secret_type(), &system.namespace, &own)

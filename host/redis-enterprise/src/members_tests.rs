@@ -151,6 +151,7 @@ fn the_login_in_force_counts_until_another_is_taken_over() {
     let read =
         |all: &[Value]| Credentials::of(&rec(), &cluster, &objects(all), &Fingerprinter::new([0; 32])).ok().unwrap();
     assert_eq!(read(&[own.clone(), kept("this")]).header, "Basic dXNlcjpvbGQ=");
+    assert_eq!(read(&[own.clone(), kept("this")]).secret, "rec", "what people can put right is what is named");
     assert_eq!(read(&[own.clone(), kept("another")]).header, "Basic dXNlcjpuZXc=");
     assert_eq!(read(&[own]).header, "Basic dXNlcjpuZXc=");
 }

@@ -9,6 +9,9 @@ pub(crate) const NEWEST: &str = "newest";
 /// Key of the pod whose node was put into maintenance before the pod is replaced.
 pub(crate) const DRAINED: &str = "drained";
 
+/// Key of how far a recovery has come that the spec asks for.
+pub(crate) const RECOVERY: &str = "recovery";
+
 pub(crate) fn kept<'a>(seen: &'a Seen<'_>, key: &str) -> Option<&'a str> {
     let found = seen.configmaps.iter().find_map(|map| map.data.get(key))?;
     Some(found.as_str()).filter(|value| !value.is_empty())

@@ -9,6 +9,7 @@ use crate::formation::{Next, View};
 use crate::managed::Parts;
 use crate::objects::FLASH_PATH;
 use crate::objects::license_source;
+use crate::racks;
 use crate::seen::Seen;
 use crate::spec::{UserDefinedModule, said};
 
@@ -103,7 +104,7 @@ fn bootstrap<'a>(seen: &'a Seen<'_>, action: &'static str, pod: &str, ip: &'a st
         cluster: BootstrapCluster { name: None, nodes: None },
         node: BootstrapNode {
             paths,
-            identity: Identity { addr: ip, uid, rack_id: seen.rack(pod), use_internal_ipv6 },
+            identity: Identity { addr: ip, uid, rack_id: racks::of(seen, pod).and_then(Result::ok), use_internal_ipv6 },
             bigstore_enabled: flash,
         },
         credentials: login(seen.credentials()),
@@ -196,16 +197,20 @@ pub(crate) struct Refused {
 }
 
 /// The first call of the round before that was refused. That a bootstrap runs already (409) is none, nor is it that
-/// nothing is configured yet where something was read (404).
+/// nothing is there any more to remove (404).
 pub(crate) fn refused(seen: &Seen<'_>, parts: &Parts<'_>) -> Option<Refused> {
     let reply = seen.observed.replies.iter().find(|reply| {
-        let optional = ["read ", "removal-of "].iter().any(|prefix| reply.id.starts_with(prefix));
-        let absent = reply.status == 404 && (optional || reply.id == "change ldap");
+        let absent = reply.status == 404 && (reply.id.starts_with("removal-of ") || reply.id == "change ldap");
         // A member asks for credentials where a node that is none does not: it has become one meanwhile.
         // What comes of that is looked at where it is asked for.
         let drains = ["drain ", "drain-of ", "return "].iter().any(|prefix| reply.id.starts_with(prefix));
         let joined = reply.status == 401 && reply.id.starts_with(&format!("{}-", seen.name()));
-        !reply.is_success() && reply.status != 409 && !absent && !joined && !drains && !credentials::is_settled(seen, &reply.id)
+        !reply.is_success()
+            && reply.status != 409
+            && !absent
+            && !joined
+            && !drains
+            && !credentials::is_settled(seen, &reply.id)
     })?;
     let text = reply.error_text();
     Some(match reply.id.split_once(' ').unwrap_or(("", &reply.id)) {
@@ -214,9 +219,6 @@ pub(crate) fn refused(seen: &Seen<'_>, parts: &Parts<'_>) -> Option<Refused> {
             reason: "SettingsRefused",
             message: format!("{} were not taken: {text}; correct the spec", parts.what(part)),
         },
-        ("read", part) => {
-            Refused { reason: "SettingsUnreadable", message: format!("{} could not be read: {text}", parts.what(part)) }
-        }
         ("add" | "drop", "password") => Refused {
             reason: "PasswordRefused",
             message: format!("the administrator's password was not changed: {text}; the one before is still in force"),

@@ -16,6 +16,8 @@ const USERNAME: &str = "credentials.username";
 const PASSWORD: &str = "credentials.password";
 /// The password before, until it is dropped.
 const PREVIOUS: &str = "credentials.previous";
+/// How the host says that the cluster does not take the login in force.
+const REFUSED: [&str; 2] = ["user name or password in Secret", "was refused"];
 const ADD: &str = "add password";
 const DROP: &str = "drop password";
 
@@ -64,8 +66,10 @@ pub(crate) fn copies(seen: &Seen<'_>, view: &View) -> BTreeMap<String, SecretVal
     };
     put(USERNAME, own(seen, USERNAME));
     let changed = wanted(seen).is_some_and(|wanted| wanted != in_force);
+    // Somebody changed it past us, so that ours can add nothing any more, and says in the Secret what it is now.
+    let lost = view.listed.as_ref().err().is_some_and(|why| REFUSED.iter().all(|words| why.contains(words)));
     // One that was not dropped yet still works.
-    let works = added(seen) || (changed && wanted(seen) == copy(seen, PREVIOUS));
+    let works = added(seen) || (changed && (lost || wanted(seen) == copy(seen, PREVIOUS)));
     if changed && works {
         put(PASSWORD, secret_ref(seen.credentials(), "password"));
         put(PREVIOUS, own(seen, PASSWORD));

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use stepwright_sdk::Call;
 
 use crate::board;
-use crate::facts::NodeStatus;
+use crate::facts::{Bdb, NodeStatus};
 use crate::formation::{Listed, NodeState, View};
 use crate::rollout::Rollout;
 use crate::seen::Seen;
@@ -19,6 +19,8 @@ const DRAIN: &str = "drain";
 const READ: &str = "drain-of";
 const RETURN: &str = "return";
 
+/// First part of the label that leads a database's clients to a pod (reference, 2.9).
+const SERVES: &str = "redis.io/bdb-";
 /// Behind the pod's name on the board: it is replaced without having been emptied.
 const AS_IT_IS: &str = " as it is";
 
@@ -105,6 +107,9 @@ fn empty(seen: &Seen<'_>, listed: &[Listed], node: &Listed, pod: &str, begun: bo
     }
     let Some(status) = status(seen, node) else { return drain };
     if status.in_maintenance() && status.master_shards.is_empty() {
+        if let Some(bdb) = still_led(seen, node, pod) {
+            rollout.hold(format!("clients of database `{bdb}` are no longer led to it"));
+        }
         return drain;
     }
     rollout.hold(format!("{pod} serves nothing any more: {} master shards are to move", status.master_shards.len()));
@@ -122,7 +127,10 @@ fn empty(seen: &Seen<'_>, listed: &[Listed], node: &Listed, pod: &str, begun: bo
             let action = read.filter(|answer| answer.is_success()).and_then(|answer| answer.json::<Action>());
             let action = action.unwrap_or_default();
             let failed = matches!(action.status.as_str(), "failed" | "aborted" | "cancelled");
-            if !failed && !status.in_maintenance() && !matches!(action.status.as_str(), "queued" | "starting" | "running") {
+            if !failed
+                && !status.in_maintenance()
+                && !matches!(action.status.as_str(), "queued" | "starting" | "running")
+            {
                 drain.calls.push(Call::post(asked, path).body(&Nothing {}));
             }
             (failed && !status.in_maintenance()).then(|| action.error.unwrap_or(action.status))
@@ -130,9 +138,19 @@ fn empty(seen: &Seen<'_>, listed: &[Listed], node: &Listed, pod: &str, begun: bo
     };
     if let Some(why) = failure {
         drain.note = Some(format!("{pod}{AS_IT_IS}"));
-        drain.gave_up = Some(format!("{pod} could not be emptied before it is replaced: {why}; what it serves is away meanwhile"));
+        drain.gave_up =
+            Some(format!("{pod} could not be emptied before it is replaced: {why}; what it serves is away meanwhile"));
     }
     drain
+}
+
+/// A database whose clients Kubernetes still leads to this pod, by its label, though the cluster serves them elsewhere by now.
+/// Where every node serves a database, the label stays.
+fn still_led<'a>(seen: &'a Seen<'_>, node: &Listed, pod: &str) -> Option<&'a str> {
+    let labels = &seen.pods.iter().find(|other| other.id.name == pod)?.metadata.labels;
+    let labelled = |bdb: &&Bdb| labels.contains_key(&format!("{SERVES}{}", bdb.uid));
+    let serves = |bdb: &&Bdb| bdb.endpoints.iter().flatten().any(|endpoint| endpoint.addr.contains(&node.addr));
+    seen.bdbs.known()?.iter().find(|bdb| labelled(bdb) && !serves(bdb)).map(|bdb| bdb.name.as_str())
 }
 
 /// Who leads next: a node whose pod is replaced already, so that mastership moves once.

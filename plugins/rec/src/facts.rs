@@ -85,8 +85,18 @@ impl NodeStatus {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Bdb {
+    pub(crate) uid: u64,
     pub(crate) name: String,
     pub(crate) status: String,
+    /// Null while nothing listens.
+    pub(crate) endpoints: Option<Vec<Endpoint>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Endpoint {
+    /// Addresses of the nodes that clients are led to.
+    pub(crate) addr: Vec<String>,
 }
 
 /// `GET /v1/license`. Nearly everything may be null.

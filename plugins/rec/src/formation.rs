@@ -6,6 +6,7 @@
 //! (`formed_before`), so that the memory is never younger than the cluster.
 
 use crate::board;
+use crate::racks;
 use crate::recovery::Recovery;
 use crate::seen::Seen;
 
@@ -325,15 +326,11 @@ fn node(seen: &Seen<'_>, ordinal: u32, listed: Option<&[Listed]>) -> Node {
                 None => format!("{pod} is not scheduled yet or has no address"),
             })
         }
-        (Some(_), Some(_))
-            if seen.racks_are_told() && seen.rack(&pod).is_none() && says(seen, &pod) == NodeState::Idle =>
-        {
-            let label = seen.cluster.spec.rack_awareness_node_label.as_deref().unwrap_or_default();
-            NodeState::Absent(format!(
-                "{pod} does not say its rack, as others do; its Kubernetes node needs the label `{label}`"
-            ))
-        }
-        (Some(_), Some(_)) => says(seen, &pod),
+        (Some(_), Some(_)) => match (says(seen, &pod), racks::of(seen, &pod)) {
+            // It is told its rack when it bootstraps, and never again.
+            (NodeState::Idle | NodeState::Failed { .. }, Some(Err(why))) => NodeState::Absent(why),
+            (state, _) => state,
+        },
     };
     let active = listed.is_some_and(|listed| {
         listed.iter().any(|node| node.active && (node.hostname == pod || Some(&node.addr) == ip.as_ref()))

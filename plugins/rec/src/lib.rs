@@ -14,6 +14,7 @@ mod managed;
 mod objects;
 mod passthrough;
 mod quantity;
+mod racks;
 mod recovery;
 mod rivals;
 mod rollout;
@@ -132,7 +133,9 @@ fn run(seen: &Seen<'_>, view: &View) -> Plan {
     let slow = matches!(state, State::Error | State::Running | State::InvalidUpgrade);
     let again = if slow || refused.is_some() { LATER } else { SOON };
     let why = refused.as_ref().map(|refused| refused.message.clone());
-    let why = why.or(not_recovered).or(missing).or(waits_for_license).or(waits_for_secret);
+    let unknown = parts.unknown.clone().filter(|_| view.listed.is_ok() && view.formed());
+    let why = why.or(not_recovered).or(missing).or(waits_for_license).or(waits_for_secret).or(unknown);
+    let why = why.or_else(|| objects::broker::waits_for(seen));
     let plan = why.map_or_else(Plan::done, |why| Plan::waiting(why, again));
     let plan =
         objects::desire(plan, seen, view, &parts, &course, true).status(&status::full(seen, view, &parts, state));
@@ -177,6 +180,11 @@ fn turns(mut plan: Plan, seen: &Seen<'_>, view: &View, course: &Course, state: S
     }
     if state == State::Error && state_changes(seen, state) && recovery::quorum_lost(seen, view) {
         plan = plan.event(Event::warning("QuorumLost", recovery::advice(seen)));
+    }
+    if let (Next::Wait(why), Some(problem)) = (&course.next, racks::problem(seen))
+        && *why == problem
+    {
+        plan = plan.event(Event::warning("RackUnknown", problem));
     }
     if let Some(why) = &course.rollout.stuck {
         let text = format!("{why}; the other pods stay as they are until it runs, or until the change is taken back");

@@ -1,8 +1,7 @@
 //! Parts of the REST API that the spec takes over once it says something of them (reference, 3.1). What the spec does not
 //! name is never sent.
 //!
-//! Some parts are facts, and compared at once. The others are read by a call in the first round of a pass and changed in
-//! the next. Secrets are compared with the copies of what the cluster took last (`Parts::in_force`), because the server
+//! All parts are facts, and changed in the first round of a pass. Secrets are compared with the copies of what the cluster took last (`Parts::in_force`), because the server
 //! does not show them, and shows certificates in a form that cannot be compared.
 
 mod certificates;
@@ -14,19 +13,31 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
-use stepwright_sdk::{Call, Reply, SecretValue, secret_ref};
+use stepwright_sdk::{Call, Fact, Reply, SecretValue, secret_ref};
 
 use crate::seen::Seen;
 
 /// A JSON object of which only some fields are looked into.
 pub(crate) type Fields = BTreeMap<String, Box<RawValue>>;
 
+/// The facts of parts that are read only where the spec says something of them: the name, which is the part's too, and the
+/// path in the spec.
+pub(crate) const FACTS: [(&str, &str); 7] = [
+    ("auditing", "spec.auditing.config"),
+    ("certificates", "spec.certificates"),
+    ("ldap", "spec.ldap"),
+    ("metrics", "spec.metricsConfig"),
+    ("ocsp", "spec.ocspConfiguration"),
+    ("services", "spec.redisEnterpriseServicesConfiguration"),
+    ("sso", "spec.sso"),
+];
+
 /// Where the present values of a part come from.
 pub(crate) enum Has<'a> {
-    /// A fact; `None` while it is not known.
-    Fact(Option<&'a Fields>),
-    /// A call in the first round.
-    Read,
+    /// A fact.
+    Fact(&'a Fact<Fields>),
+    /// What is written in another form than it is read cannot be compared with what is read.
+    Unread,
 }
 
 /// A value that the plan places and never sees.
@@ -56,11 +67,19 @@ pub(crate) struct Parts<'a> {
     ready: Vec<Part<'a>>,
     /// Parts that wait for something, with what that is.
     pub(crate) waiting: Vec<(&'static str, String)>,
+    /// Why a part is not known, if one is not: the first.
+    pub(crate) unknown: Option<String>,
     /// LDAP was configured by the spec before, and is no longer.
     drop_ldap: bool,
 }
 
 impl<'a> Part<'a> {
+    /// A part that is a fact of the same name.
+    fn of_fact(name: &'static str, what: &'static str, path: &'static str, seen: &'a Seen<'_>) -> Self {
+        let has = seen.parts.get(name).map_or(Has::Unread, Has::Fact);
+        Self::put(name, what, path, has)
+    }
+
     fn put(name: &'static str, what: &'static str, path: &'static str, has: Has<'a>) -> Self {
         Self { name, what, method: "PUT", path, has, wanted: Map::new(), hidden: Vec::new() }
     }
@@ -127,7 +146,7 @@ fn covers(wanted: &Value, has: &Value) -> bool {
 
 impl<'a> Parts<'a> {
     pub(crate) fn of(seen: &'a Seen<'_>) -> Self {
-        let mut parts = Self { ready: Vec::new(), waiting: Vec::new(), drop_ldap: false };
+        let mut parts = Self { ready: Vec::new(), waiting: Vec::new(), unknown: None, drop_ldap: false };
         for part in [settings::cluster(seen), settings::policy(seen)] {
             parts.add(part);
         }
@@ -146,6 +165,10 @@ impl<'a> Parts<'a> {
         {
             parts.add(part);
         }
+        parts.unknown = parts.ready.iter().find_map(|part| match part.has {
+            Has::Fact(has) => has.unknown().map(|why| format!("the {} cannot be read: {why}", part.what)),
+            Has::Unread => None,
+        });
         parts.drop_ldap = seen.cluster.spec.ldap.is_none() && seen.cluster.status.managed_apis.ldap;
         parts
     }
@@ -162,26 +185,15 @@ impl<'a> Parts<'a> {
     pub(crate) fn calls(&self, seen: &Seen<'_>) -> Vec<Call> {
         let mut calls = Vec::new();
         let first = seen.observed.round == 0;
-        for part in &self.ready {
-            match &part.has {
+        for part in self.ready.iter().filter(|_| first) {
+            match part.has {
                 Has::Fact(has) => {
-                    calls.extend(
-                        has.filter(|has| first && part.differs(seen, has)).map(|has| part.change(seen, Some(has))),
-                    );
+                    let has = has.known();
+                    calls.extend(has.filter(|has| part.differs(seen, has)).map(|has| part.change(seen, Some(has))));
                 }
-                // What is written in another form than it is read cannot be compared with what is read.
-                Has::Read if part.method != "PUT" => {
-                    if first && part.hidden.iter().any(|hidden| part.is_new(seen, hidden)) {
+                Has::Unread => {
+                    if part.hidden.iter().any(|hidden| part.is_new(seen, hidden)) {
                         calls.push(part.change(seen, None));
-                    }
-                }
-                Has::Read if first => calls.push(Call::get(format!("read {}", part.name), part.path)),
-                Has::Read => {
-                    let Some(reply) = seen.observed.reply(&format!("read {}", part.name)) else { continue };
-                    let has = reply.is_success().then(|| reply.json::<Fields>()).flatten().unwrap_or_default();
-                    // Nothing configured yet is 404 for some paths; a path that is not there refuses the change as well.
-                    if (reply.is_success() || reply.status == 404) && part.differs(seen, &has) {
-                        calls.push(part.change(seen, Some(&has)));
                     }
                 }
             }

@@ -2,6 +2,7 @@
 //! owner and labels of the host are not its business.
 
 mod account;
+pub(crate) mod broker;
 mod config;
 mod network;
 mod pod;
@@ -116,5 +117,6 @@ pub(crate) fn desire(
     plan = network::desire(plan, seen);
     plan = storage::grow(plan, seen);
     plan = rigger::desire(plan, seen);
+    plan = broker::desire(plan, seen);
     statefulset::desire(plan, seen, course)
 }

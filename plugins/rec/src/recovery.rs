@@ -5,6 +5,7 @@
 //! It happens once for each time that `clusterRecovery` is set: that it is done is kept beside the pods' tasks, since a
 //! cluster must never be reset for a wish of long ago. It begins only while the cluster does not answer.
 
+use crate::board;
 use crate::formation::{NodeState, View};
 use crate::seen::Seen;
 use crate::state::State;
@@ -26,6 +27,9 @@ pub(crate) enum Recovery {
 
 /// Word under which the end of a recovery is kept.
 pub(crate) const DONE: &str = "done";
+/// Word for its last part: the configuration is restored, and nodes join again. From there on nothing is reset any more for
+/// the same wish, however often the cluster does not answer on the way.
+pub(crate) const REJOINING: &str = "rejoining";
 
 pub(crate) fn of(seen: &Seen<'_>, view: &View) -> Recovery {
     let spec = &seen.cluster.spec;
@@ -44,7 +48,7 @@ pub(crate) fn of(seen: &Seen<'_>, view: &View) -> Recovery {
     if spec.cluster_recovery && seen.recovered() {
         return Recovery::None;
     }
-    if last == State::Initializing.as_str() && view.listed.is_ok() && view.formed_before {
+    if rejoining(seen) || (last == State::Initializing.as_str() && view.listed.is_ok() && view.formed_before) {
         return Recovery::Rejoining;
     }
     if view.listed.is_ok() {
@@ -93,6 +97,17 @@ fn begin(seen: &Seen<'_>, view: &View) -> Recovery {
         return Recovery::Reset { begins: true };
     }
     Recovery::None
+}
+
+/// The recovery that the spec asks for has restored the configuration, and is not done.
+pub(crate) fn rejoining(seen: &Seen<'_>) -> bool {
+    seen.cluster.spec.cluster_recovery && board::kept(seen, board::RECOVERY) == Some(REJOINING)
+}
+
+/// More than half of the nodes were active when the cluster last answered.
+pub(crate) fn had_majority(seen: &Seen<'_>) -> bool {
+    let active = board::kept(seen, board::NEWEST).map_or(0, |pods| pods.split(',').count());
+    active * 2 > usize::try_from(seen.cluster.spec.nodes()).unwrap_or(usize::MAX)
 }
 
 /// That it does not answer is an error by now, and no beginning.

@@ -109,10 +109,13 @@ fn stuck(name: &str, pod: &Pod) -> Option<String> {
     Some(format!("{name} does not start: {}", waiting.reason))
 }
 
-/// Of a cluster that is not formed yet: a pod with an older template that cannot start.
+/// Of a cluster that is not formed yet: a pod with an older template that cannot start, or fits on no Kubernetes node.
 fn stuck_pod(seen: &Seen<'_>, ordinal: u32, pod: Option<&Pod>) -> Option<String> {
     let revision = seen.statefulset.as_ref().map(|set| set.status.update_revision.as_str())?;
-    pod.filter(|pod| !is_updated(pod, revision)).and_then(|pod| stuck(&seen.pod_name(ordinal), pod))
+    let pod = pod.filter(|pod| !is_updated(pod, revision))?;
+    let name = seen.pod_name(ordinal);
+    let unplaced = || pod.spec.node_name.is_none().then(|| format!("{name} fits on no Kubernetes node"));
+    stuck(&name, pod).or_else(unplaced)
 }
 
 /// Why the cluster cannot spare this node now.

@@ -6,8 +6,10 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use stepwright_sdk::{Fact, Failure, Manifest, Observation, Observe, Observed, StepManifest};
 
+use crate::board;
 use crate::facts;
-use crate::managed::Fields;
+use crate::managed::{FACTS, Fields};
+use crate::objects::broker;
 use crate::quantity::Quantity;
 use crate::recovery;
 use crate::spec::{Cluster, Metadata, said};
@@ -43,6 +45,8 @@ pub(crate) struct Seen<'a> {
     pub(crate) cluster: Cluster,
     pub(crate) image: Image,
     pub(crate) pods: Vec<Observed<Pod>>,
+    /// Only where the spec asks for racks.
+    pub(crate) kubernetes_nodes: Fact<Vec<Observed<KubernetesNode>>>,
     pub(crate) statefulset: Option<Observed<StatefulSet>>,
     pub(crate) claims: Vec<Observed<Claim>>,
     pub(crate) secrets: Vec<Observed<Secret>>,
@@ -56,9 +60,13 @@ pub(crate) struct Seen<'a> {
     pub(crate) nodes_status: Fact<BTreeMap<String, facts::NodeStatus>>,
     pub(crate) settings: Fact<Fields>,
     pub(crate) policy: Fact<Fields>,
+    /// Optional parts of the configuration, by the names of their facts.
+    pub(crate) parts: BTreeMap<&'static str, Fact<Fields>>,
     pub(crate) license: Fact<facts::License>,
     pub(crate) modules: Fact<Vec<facts::Module>>,
     pub(crate) host: Fact<facts::Host>,
+    /// The account of the service broker is there.
+    pub(crate) has_broker_account: bool,
 }
 
 /// The note of the `upgrade` step.
@@ -79,7 +87,20 @@ pub(crate) struct Image {
 #[serde(default)]
 pub(crate) struct Pod {
     pub(crate) metadata: PodMetadata,
+    pub(crate) spec: PodPlace,
     pub(crate) status: PodStatus,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct PodPlace {
+    pub(crate) node_name: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct KubernetesNode {
+    pub(crate) metadata: PodMetadata,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -285,9 +306,17 @@ pub(crate) fn manifest() -> Manifest {
         ])
         .observe(Observe::new("pods", "v1", "Pod").labels(POD_LABELS).fields([
             "metadata.labels",
+            "spec.nodeName",
             "status.podIP",
             "status.containerStatuses",
         ]))
+        .observe(
+            Observe::new("kubernetes-nodes", "v1", "Node")
+                .all()
+                .fields(["metadata.labels"])
+                .when("spec.rackAwarenessNodeLabel")
+                .optional(),
+        )
         .observe(Observe::new("statefulsets", "apps/v1", "StatefulSet").names(["$(metadata.name)"]).fields([
             "spec.replicas",
             "spec.updateStrategy",
@@ -309,6 +338,7 @@ pub(crate) fn manifest() -> Manifest {
         .observe(
             Observe::new("configmaps", "v1", "ConfigMap").names(["$(metadata.name)-bulletin-board"]).fields(["data"]),
         )
+        .observe(Observe::new("accounts", "v1", "ServiceAccount").names([broker::ACCOUNT]).fields(["metadata.name"]))
         .observe(
             Observe::new("rivals", "app.redislabs.com/v1", "RedisEnterpriseCluster")
                 .all()
@@ -321,6 +351,8 @@ pub(crate) fn manifest() -> Manifest {
         )
         .facts(["bdbs", "bootstrap", "nodes", "nodes-status", "cluster", "policy", "license", "modules", "host"])
         .writes("v1", "PersistentVolumeClaim")
+        // The StatefulSet controller wrote it when it made the claim.
+        .takes("v1", "PersistentVolumeClaim", ["spec.resources.requests.storage"])
         .writes("v1", "ServiceAccount")
         .writes("rbac.authorization.k8s.io/v1", "Role")
         .writes("rbac.authorization.k8s.io/v1", "RoleBinding")
@@ -343,25 +375,19 @@ pub(crate) fn manifest() -> Manifest {
             "PUT /v1/cluster",
             "PUT /v1/cluster/policy",
             "PUT /v1/license",
-            "GET /v1/cluster/auditing/db_conns",
             "PUT /v1/cluster/auditing/db_conns",
-            "GET /v1/cluster/certificates",
             "PUT /v1/cluster/certificates",
-            "GET /v1/cluster/ldap",
             "PUT /v1/cluster/ldap",
             "DELETE /v1/cluster/ldap",
-            "GET /v1/cluster/services_configuration",
             "PUT /v1/cluster/services_configuration",
-            "GET /v1/cluster/sso",
             "PUT /v1/cluster/sso",
             "POST /v1/cluster/sso/saml/metadata/idp",
-            "GET /v1/metrics_config",
             "PUT /v1/metrics_config",
-            "GET /v1/ocsp",
             "PUT /v1/ocsp",
             "POST /v1/users/password",
             "DELETE /v1/users/password",
         ]);
+    let step = FACTS.iter().fold(step, |step, (name, path)| step.fact_when(name, path));
     Manifest::new("rec", env!("CARGO_PKG_VERSION"))
         .description("Makes a Redis Enterprise cluster: its objects, its formation, its state")
         .step(step)
@@ -386,6 +412,7 @@ impl<'a> Seen<'a> {
             cluster: observed.primary()?,
             image: image.ok_or_else(|| Failure::transient("the step `upgrade` has not said which image to run"))?,
             pods: observed.set("pods")?,
+            kubernetes_nodes: observed.optional_set("kubernetes-nodes")?,
             statefulset: statefulsets.into_iter().next(),
             claims: observed.set("claims")?,
             secrets: observed.set("secrets")?,
@@ -398,9 +425,11 @@ impl<'a> Seen<'a> {
             nodes_status: observed.fact("nodes-status"),
             settings: observed.fact("cluster"),
             policy: observed.fact("policy"),
+            parts: FACTS.map(|(name, _)| (name, observed.fact(name))).into(),
             license: observed.fact("license"),
             modules: observed.fact("modules"),
             host: observed.fact("host"),
+            has_broker_account: !observed.set::<serde::de::IgnoredAny>("accounts")?.is_empty(),
         })
     }
 
@@ -430,7 +459,7 @@ impl<'a> Seen<'a> {
 
     /// The recovery that the spec asks for is done.
     pub(crate) fn recovered(&self) -> bool {
-        self.configmaps.iter().any(|map| map.data.get("recovery").is_some_and(|word| word == recovery::DONE))
+        board::kept(self, board::RECOVERY) == Some(recovery::DONE)
     }
 
     /// The status said so the last time.
@@ -441,25 +470,8 @@ impl<'a> Seen<'a> {
             license_state: String,
         }
         let last = self.cluster.status.license_status.as_ref();
-        last.and_then(|raw| serde_json::from_str::<Last>(raw.get()).ok()).is_some_and(|last| last.license_state == "Expired")
-    }
-
-    /// The rack of a pod: the label of its Kubernetes node, where Kubernetes (1.35 on, for zone and region) or somebody
-    /// else copied it to the pod.
-    pub(crate) fn rack(&self, pod: &str) -> Option<&str> {
-        let label = said(self.cluster.spec.rack_awareness_node_label.as_ref())?;
-        let pod = self.pods.iter().find(|other| other.id.name == pod)?;
-        said(pod.metadata.labels.get(label))
-    }
-
-    /// Every wanted pod says its rack.
-    pub(crate) fn racks_are_known(&self) -> bool {
-        (0..self.cluster.spec.nodes()).all(|ordinal| self.rack(&self.pod_name(ordinal)).is_some())
-    }
-
-    /// Some pod says its rack, so that the others have to.
-    pub(crate) fn racks_are_told(&self) -> bool {
-        self.pods.iter().any(|pod| self.rack(&pod.id.name).is_some())
+        last.and_then(|raw| serde_json::from_str::<Last>(raw.get()).ok())
+            .is_some_and(|last| last.license_state == "Expired")
     }
 
     pub(crate) fn secret(&self, name: &str) -> Option<&Secret> {

@@ -82,8 +82,9 @@ pub(crate) struct Spec {
     pub(crate) auditing: Auditing,
     pub(crate) metrics_config: Metrics,
     pub(crate) services_rigger_spec: Rigger,
-    pub(crate) redis_enterprise_services_rigger_image_spec: RiggerImage,
+    pub(crate) redis_enterprise_services_rigger_image_spec: Image,
     pub(crate) redis_enterprise_services_rigger_resources: Resources,
+    pub(crate) service_broker_spec: Broker,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -127,13 +128,23 @@ pub(crate) struct Rigger {
     pub(crate) services_rigger_additional_pod_spec_attributes: BTreeMap<String, Raw>,
 }
 
+/// An image of the operator's own programs.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(crate) struct RiggerImage {
+pub(crate) struct Image {
     pub(crate) repository: Option<String>,
     pub(crate) version_tag: Option<String>,
     pub(crate) digest_hash: Option<String>,
     pub(crate) image_pull_policy: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Broker {
+    pub(crate) enabled: bool,
+    pub(crate) image_spec: Image,
+    pub(crate) resources: Resources,
+    pub(crate) persistent_spec: PersistentSpec,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -77,7 +77,10 @@ pub(crate) fn of(seen: &Seen<'_>, view: &View, course: &Course) -> (State, Optio
     if !view.formed() {
         return (State::BootstrappingFirstPod, Some(waiting("the first node forms the cluster")));
     }
-    let served = SERVED.contains(&seen.cluster.status.state.as_str());
+    // Pods that went, and then the majority: the state in between is no beginning.
+    let last = seen.cluster.status.state.as_str();
+    let fell = last == State::Initializing.as_str() && recovery::had_majority(seen) && !recovery::rejoining(seen);
+    let served = SERVED.contains(&last) || (fell && recovery::quorum_lost(seen, view));
     if let Err(why) = &view.listed {
         // While pods are replaced a master goes with its pod, and another one is elected.
         let changing = course.rollout.rolling && recovery::most_are_ready(seen);

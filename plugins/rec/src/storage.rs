@@ -83,17 +83,19 @@ pub(crate) fn flash_size(seen: &Seen<'_>) -> Quantity {
     spec.redis_on_flash_spec.flash_disk_size.clone().or_else(memory).unwrap_or_else(|| Quantity::new("4Gi"))
 }
 
-/// The size that claims are to grow to, where that is more than the template's.
-fn grown<'a>(seen: &'a Seen<'_>) -> Option<&'a Quantity> {
-    let spec = &seen.cluster.spec.persistent_spec;
-    let wanted = spec.volume_size.as_ref().filter(|_| spec.enable_persistent_volume_resize)?;
-    (wanted.nano()? > running_size(seen)?.nano()?).then_some(wanted)
+/// The size that a claim is to have, where that is more than the template's: what the spec says, and never less than what
+/// the claim was asked to have before.
+fn grown<'a>(seen: &'a Seen<'_>, claim: &'a Claim) -> Option<&'a Quantity> {
+    let wanted = seen.cluster.spec.persistent_spec.volume_size.as_ref();
+    let asked = claim.spec.resources.requests.storage.as_ref();
+    let size = wanted.into_iter().chain(asked).max_by_key(|size| size.nano())?;
+    (size.nano()? > running_size(seen)?.nano()?).then_some(size)
 }
 
-/// Asks for larger volumes.
+/// Asks for larger volumes. The size of a claim is the StatefulSet controller's to write, from whom it is taken.
 pub(crate) fn grow(mut plan: Plan, seen: &Seen<'_>) -> Plan {
-    let Some(size) = grown(seen) else { return plan };
     for claim in claims(seen) {
+        let Some(size) = grown(seen, claim) else { continue };
         let resources = AmendedResources { requests: BTreeMap::from([("storage", size)]) };
         let body = Amended { spec: AmendedSpec { resources } };
         plan = plan.amend("v1", "PersistentVolumeClaim", claim.id.name.clone(), &body);
@@ -102,29 +104,38 @@ pub(crate) fn grow(mut plan: Plan, seen: &Seen<'_>) -> Plan {
 }
 
 pub(crate) fn progress(seen: &Seen<'_>) -> Progress {
-    let wanted = grown(seen);
     let large = |claim: &Claim| {
         let has = claim.status.capacity.storage.as_ref().and_then(Quantity::nano);
-        wanted.is_none_or(|wanted| has >= wanted.nano())
+        grown(seen, claim).is_none_or(|wanted| has >= wanted.nano())
     };
     let bound = || claims(seen).filter(|claim| claim.status.phase == "Bound");
     let ready = bound().filter(|claim| large(claim)).count();
     let ready = u32::try_from(ready).unwrap_or(u32::MAX);
-    let failure = claims(seen).find_map(|claim| {
+    let resizing = bound().any(|claim| !large(claim));
+    let failure = if resizing { failure(seen) } else { None };
+    let word = match (&failure, resizing) {
+        (Some(_), _) => "ResizeFailed",
+        (None, true) => "Resizing",
+        _ if ready == seen.cluster.spec.nodes() => "Provisioned",
+        _ => "Provisioning",
+    };
+    Progress { word, ready, failure }
+}
+
+/// Why a volume cannot grow: the claim says so, or the API server refused the larger size.
+fn failure(seen: &Seen<'_>) -> Option<String> {
+    let told = claims(seen).find_map(|claim| {
         let failed = |condition: &&crate::seen::ClaimCondition| {
             FAILED.contains(&condition.type_.as_str()) && condition.status == "True"
         };
         let condition = claim.status.conditions.iter().find(failed)?;
         Some(format!("{}: {}", claim.id.name, condition.message))
     });
-    let resizing = bound().any(|claim| !large(claim));
-    let word = match (&failure, resizing) {
-        (Some(_), true) => "ResizeFailed",
-        (_, true) => "Resizing",
-        _ if ready == seen.cluster.spec.nodes() => "Provisioned",
-        _ => "Provisioning",
-    };
-    Progress { word, ready, failure: failure.filter(|_| word == "ResizeFailed") }
+    told.or_else(|| {
+        let refused = seen.observed.refused();
+        let refused = refused.into_iter().find(|it| it.kind == "PersistentVolumeClaim")?;
+        Some(format!("{}: {}", refused.name, refused.message))
+    })
 }
 
 /// Tells when a resize begins, ends or fails.
@@ -133,12 +144,14 @@ pub(crate) fn events(plan: Plan, seen: &Seen<'_>, progress: &Progress) -> Plan {
     if before == progress.word {
         return plan;
     }
-    let size = grown(seen).map(Quantity::as_str).unwrap_or_default();
+    let size = claims(seen).find_map(|claim| grown(seen, claim)).map(Quantity::as_str).unwrap_or_default();
     match (before, progress.word) {
         (_, "Resizing") => plan.event(Event::normal("PVCResizing", format!("volumes grow to {size}; no pod restarts"))),
         (_, "ResizeFailed") => {
             let why = progress.failure.clone().unwrap_or_default();
-            let text = format!("a volume cannot grow: {why}; its storage class must allow expansion while in use");
+            let text = format!(
+                "a volume cannot grow: {why}. Its storage class must allow expansion while in use (allowVolumeExpansion: true)"
+            );
             plan.event(Event::warning("PVCResizeFailed", text))
         }
         ("Resizing" | "ResizeFailed", "Provisioned") => {

@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use stepwright_sdk::{Failure, Observation};
 
 use crate::objects::{ignored_attributes, is_taken_label, rigger};
+use crate::racks;
 use crate::seen::Seen;
-use crate::spec::{Raw, said};
+use crate::spec::Raw;
 
 /// A field, and why it has no effect.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -23,7 +24,7 @@ pub(crate) struct Note {
 }
 
 /// Fields without any effect in this version, each with the reason. A field below another is found with or without it.
-const UNSUPPORTED: [(&str, &str); 22] = [
+const UNSUPPORTED: [(&str, &str); 21] = [
     ("accessControl", "rolesPermissions of databases are always honoured"),
     ("bootstrapperImageSpec", BOOTSTRAPPER),
     ("bootstrapperResources", BOOTSTRAPPER),
@@ -38,13 +39,12 @@ const UNSUPPORTED: [(&str, &str); 22] = [
     ("redisEnterpriseServicesRiggerImageSpec.repository", RIGGER),
     ("redisEnterpriseServicesRiggerImageSpec.versionTag", RIGGER),
     ("redisEnterpriseServicesRiggerResources", RIGGER),
-    ("serviceBrokerSpec", "the Service Catalog that it was for no longer exists"),
     ("servicesRiggerSpec.extraEnvVars", RIGGER),
     ("servicesRiggerSpec.podAnnotations", RIGGER),
     ("servicesRiggerSpec.servicesRiggerAdditionalPodSpecAttributes", RIGGER),
     (
         "sso.saml.spMetadataSecretName",
-        "the server answers in XML, which steps are not handed whole; download it from /v1/cluster/sso/saml/metadata/sp",
+        "this version does not write it; download the XML from /v1/cluster/sso/saml/metadata/sp",
     ),
     ("usageMeter", USAGE),
     ("usageReportFields", USAGE),
@@ -57,7 +57,7 @@ const USAGE: &str = "this product reports no usage to anybody";
 const VAULT: &str = "secrets are kept in Kubernetes by this version";
 
 /// Fields that some step acts on. One that is in neither list is new to this version.
-const HANDLED: [&str; 58] = [
+const HANDLED: [&str; 59] = [
     "activeActive",
     "allowScaleDown",
     "antiAffinityAdditionalTopologyKeys",
@@ -105,6 +105,7 @@ const HANDLED: [&str; 58] = [
     "resp3Default",
     "securityContext",
     "serviceAccountName",
+    "serviceBrokerSpec",
     "services",
     "servicesRiggerSpec",
     "sideContainersSpec",
@@ -162,12 +163,8 @@ pub(crate) fn unsupported(observed: &Observation, seen: &Seen<'_>) -> Result<Vec
     if whole.spec.get("clusterCredentialSecretType").is_some_and(|kind| kind.get() == "\"vault\"") {
         tell("clusterCredentialSecretType".into(), "secrets are kept in Kubernetes by this version");
     }
-    if said(spec.rack_awareness_node_label.as_ref()).is_some() && !seen.racks_are_told() {
-        tell(
-            "rackAwarenessNodeLabel".into(),
-            "pods are spread by it, but no pod has that label, so nodes are not told their rack; Kubernetes 1.35 and newer \
-             copy topology.kubernetes.io/zone and region to pods",
-        );
+    if let Some(why) = racks::problem(seen) {
+        tell("rackAwarenessNodeLabel".into(), &why);
     }
     if spec.pod_anti_affinity.is_some() && !spec.anti_affinity_additional_topology_keys.is_empty() {
         tell("antiAffinityAdditionalTopologyKeys".into(), "podAntiAffinity replaces the terms that it would add to");

@@ -134,6 +134,18 @@ fn a_node_is_emptied_before_its_pod_goes_and_serves_again_after() {
     assert!(waits(&world).contains("2 master shards are to move"), "{}", waits(&world));
     assert_eq!(partition(&drained(rolling(["a", "a", "b"]), 1, 0)), 1);
 
+    // But not while Kubernetes still leads clients to it.
+    let mut world = drained(rolling(["a", "a", "b"]), 1, 0);
+    world.labels = vec![("rec-1".into(), "redis.io/bdb-1".into())];
+    world.facts.retain(|(name, _)| name != "bdbs");
+    let served =
+        |at: u32| json!([{ "uid": 1, "name": "mydb", "status": "active", "endpoints": [{ "addr": [ip(at)] }] }]);
+    world.facts.push(("bdbs".into(), served(0)));
+    assert_eq!(partition(&world), 2);
+    assert!(waits(&world).contains("clients of database `mydb`"), "{}", waits(&world));
+    world.facts.push(("bdbs".into(), served(1)));
+    assert_eq!(partition(&world), 1, "every node serves it");
+
     // Its pod is replaced: not before it is back does it serve again, and not before that does the next one go.
     let world = drained(rolling(["a", "b", "b"]), 1, 0);
     assert_eq!(partition(&world), 1);
@@ -390,6 +402,33 @@ fn a_lost_quorum_is_told_with_the_command_that_helps() {
     let mut again = lost();
     again.status["state"] = json!("Error");
     assert!(!events(&again).contains("QuorumLost"), "told once");
+}
+
+#[test]
+fn a_majority_that_is_lost_in_two_steps_is_lost_all_the_same() {
+    let mut world = lost();
+    world.status["state"] = json!("Initializing");
+    assert_eq!(world.state(), "Initializing", "a cluster that never had a majority is only beginning");
+    world.configmaps = vec![board(&json!({ "newest": "rec-0,rec-1" }))];
+    assert_eq!(world.state(), "Error");
+    assert!(events(&world).contains("Warning QuorumLost"));
+}
+
+#[test]
+fn a_recovery_that_has_restored_the_configuration_resets_nothing_any_more() {
+    let mut world = World::running();
+    world.spec["clusterRecovery"] = json!(true);
+    world.status["state"] = json!("Initializing");
+    down(&mut world, 2);
+    assert_eq!(noted(&world, "recovery"), "rejoining");
+    // The cluster does not answer for a moment, as when it elects a master.
+    let mut world = lost();
+    world.spec["clusterRecovery"] = json!(true);
+    world.status["state"] = json!("Initializing");
+    world.configmaps = vec![board(&json!({ "newest": "rec-0,rec-1,rec-2", "recovery": "rejoining" }))];
+    assert_eq!((world.state().as_str(), noted(&world, "recovery")), ("Initializing", json!("rejoining")));
+    world.spec["clusterRecovery"] = json!(false);
+    assert_eq!(noted(&world, "recovery"), Value::Null, "a wish that is taken back may be made again");
 }
 
 #[test]

@@ -41,16 +41,23 @@ fn replied(mut world: World, id: &str, status: u16, body: Value) -> World {
     world
 }
 
+/// The server answers this for a part.
+fn shows(mut world: World, fact: &str, body: Value) -> World {
+    world.facts.push((fact.to_owned(), body));
+    world
+}
+
 fn in_force(plan: &Value) -> Value {
     let secret = plan["desired"].as_array().unwrap().iter().find(|it| it["id"] == "v1 Secret ns/rec-in-force");
     secret.map_or(Value::Null, |secret| secret["body"]["stringData"].clone())
 }
 
 #[test]
-fn settings_are_read_first_then_changed_then_remembered() {
+fn settings_are_known_first_then_changed_then_remembered() {
     let world = with_ldap();
-    assert_eq!(world.requests(), ["GET /v1/cluster/ldap to -"]);
-    let world = replied(world, "read ldap", 200, shown());
+    assert_eq!(world.requests(), [""; 0], "what the server has is not known");
+    assert_eq!(world.plan()["progress"]["waiting"], "the LDAP settings cannot be read: not reachable");
+    let world = shows(world, "ldap", shown());
     assert_eq!(world.requests(), ["PUT /v1/cluster/ldap to -"], "the password was never sent");
     let world = replied(world, "change ldap", 200, json!({}));
     assert_eq!(world.requests(), [""; 0]);
@@ -64,14 +71,14 @@ fn settings_are_read_first_then_changed_then_remembered() {
 fn what_is_as_wanted_is_not_sent_again_and_a_new_password_is() {
     let mut world = with_ldap();
     world.secrets.push(secret("rec-in-force", json!({ "ldap.bind_dn": "fp:dn", "ldap.bind_pass": "fp:new" })));
-    let world = replied(world, "read ldap", 200, shown());
+    let world = shows(world, "ldap", shown());
     assert_eq!(world.requests(), [""; 0]);
     let kept = json!({ "$secretKeyRef": { "name": "rec-in-force", "key": "ldap.bind_pass" } });
     assert_eq!(in_force(&world.plan())["ldap.bind_pass"], kept);
 
     let mut rotated = with_ldap();
     rotated.secrets.push(secret("rec-in-force", json!({ "ldap.bind_dn": "fp:dn", "ldap.bind_pass": "fp:old" })));
-    let rotated = replied(rotated, "read ldap", 200, shown());
+    let rotated = shows(rotated, "ldap", shown());
     assert_eq!(rotated.requests(), ["PUT /v1/cluster/ldap to -"]);
 }
 
@@ -81,11 +88,11 @@ fn a_setting_changed_elsewhere_is_put_back_and_others_stay() {
     world.secrets.push(secret("rec-in-force", json!({ "ldap.bind_dn": "fp:dn", "ldap.bind_pass": "fp:new" })));
     let mut has = shown();
     has["cache_ttl"] = json!(7);
-    assert_eq!(replied(world, "read ldap", 200, has.clone()).requests(), [""; 0], "nobody asked for a cache time");
+    assert_eq!(shows(world, "ldap", has.clone()).requests(), [""; 0], "nobody asked for a cache time");
     has["uris"] = json!(["ldap://other:389"]);
     let mut world = with_ldap();
     world.secrets.push(secret("rec-in-force", json!({ "ldap.bind_dn": "fp:dn", "ldap.bind_pass": "fp:new" })));
-    assert_eq!(replied(world, "read ldap", 200, has).requests(), ["PUT /v1/cluster/ldap to -"]);
+    assert_eq!(shows(world, "ldap", has).requests(), ["PUT /v1/cluster/ldap to -"]);
 }
 
 #[test]
@@ -132,8 +139,7 @@ fn only_changed_certificates_are_sent_and_those_of_endpoints_are_counted() {
     });
     world.secrets.push(secret("rec-in-force", copies));
     world.status["certificatesStatus"] = json!({ "generation": 4 });
-    assert_eq!(world.requests(), ["GET /v1/cluster/certificates to -"]);
-    let world = replied(world, "read certificates", 200, json!({ "api_key": "fp:k1", "proxy_key": "fp:k0" }));
+    let world = shows(world, "certificates", json!({ "api_key": "fp:k1", "proxy_key": "fp:k0" }));
     let body = world.plan()["calls"][0]["body"].clone();
     let reference = |key: &str| json!({ "$secretKeyRef": { "name": "proxy", "key": key } });
     let proxy = json!({ "name": "proxy", "certificate": reference("tls.crt"), "key": reference("tls.key") });
@@ -149,7 +155,7 @@ fn a_certificate_replaced_on_the_server_is_put_back() {
     world.secrets.push(secret("api", json!({ "cert": "fp:c1", "key": "fp:k1" })));
     let copies = json!({ "certificates.api.cert": "fp:c1", "certificates.api.key": "fp:k1" });
     world.secrets.push(secret("rec-in-force", copies));
-    let world = replied(world, "read certificates", 200, json!({ "api_key": "fp:other" }));
+    let world = shows(world, "certificates", json!({ "api_key": "fp:other" }));
     assert_eq!(world.requests(), ["PUT /v1/cluster/certificates to -"]);
 }
 
@@ -176,5 +182,26 @@ fn nodes_are_told_their_rack_and_one_without_waits() {
     assert_eq!(join["body"]["node"]["identity"]["rack_id"], "b");
     world.racks = vec!["a".into()];
     assert_eq!(world.requests(), [""; 0]);
-    assert!(world.plan()["progress"]["waiting"].as_str().unwrap().contains("rec-1 does not say its rack"));
+    let why = "rec-1 runs on the Kubernetes node `worker-1`, which has no label `topology.kubernetes.io/zone`; label it with its rack";
+    let plan = world.plan();
+    assert_eq!(plan["progress"]["waiting"], why);
+    assert!(plan["events"].to_string().contains(&format!("RackUnknown: {why}")), "{}", plan["events"]);
+}
+
+#[test]
+fn without_the_right_to_read_nodes_no_node_bootstraps_and_the_missing_role_is_named() {
+    let mut world = World::pods_up();
+    world.spec["rackAwarenessNodeLabel"] = json!("example.com/rack");
+    world.nodes_unreadable = Some("nodes is forbidden: User \"x\" cannot list resource \"nodes\"".into());
+    assert_eq!(world.requests(), [""; 0]);
+    let plan = world.plan();
+    let why = plan["progress"]["waiting"].as_str().unwrap();
+    assert!(
+        why.contains("nodes is forbidden") && why.contains("ClusterRole `redis-enterprise-operator-racks`"),
+        "{why}"
+    );
+    assert!(why.contains("deploy/rack-awareness.yaml"), "{why}");
+    // A cluster that asks for no racks does not care.
+    world.spec = json!({ "nodes": 3 });
+    assert_eq!(world.requests(), ["POST /v1/bootstrap/create_cluster to rec-0"]);
 }

@@ -106,6 +106,24 @@ fn what_people_did_by_hand_before_is_taken_as_done() {
 }
 
 #[test]
+fn a_password_that_was_changed_past_us_is_taken_from_the_secret() {
+    let before = json!({ "credentials.username": "fp:u", "credentials.password": "fp:old" });
+    let mut world = with("fp:new", before.clone());
+    world.facts.clear();
+    assert_eq!(in_force(&world)["credentials.password"], reference("rec-in-force", "credentials.password"), "not yet");
+    world.unknown = Some("the user name or password in Secret `rec` was refused; it is not tried again".into());
+    let copies = in_force(&world);
+    assert_eq!(copies["credentials.password"], reference("rec", "password"));
+    assert_eq!(copies["credentials.previous"], reference("rec-in-force", "credentials.password"));
+    assert_eq!(world.requests(), [""; 0]);
+    // Nothing else is known that could be tried.
+    let mut world = with("fp:old", before);
+    world.facts.clear();
+    world.unknown = Some("the user name or password in Secret `rec` was refused; it is not tried again".into());
+    assert_eq!(in_force(&world)["credentials.password"], reference("rec-in-force", "credentials.password"));
+}
+
+#[test]
 fn a_deleted_secret_is_made_again_as_it_was() {
     let mut world = with("", json!({ "credentials.username": "fp:u", "credentials.password": "fp:old" }));
     world.secrets.remove(0);

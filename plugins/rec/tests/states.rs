@@ -178,6 +178,33 @@ fn a_volume_that_cannot_grow_is_told() {
 }
 
 #[test]
+fn a_larger_size_that_the_api_server_refuses_is_told() {
+    let mut world = growing(["20Gi"; 3]);
+    world.sized_claims = (0..3).map(|ordinal| claim(ordinal, "20Gi", "20Gi")).collect();
+    assert_eq!(world.plan()["status"]["persistenceStatus"], json!({ "status": "Resizing", "succeeded": "0/3" }));
+    let name = "redis-enterprise-storage-rec-0";
+    world.refused =
+        Some(["PersistentVolumeClaim", name, "Forbidden", "only dynamically provisioned pvc can be resized"]);
+    let plan = world.plan();
+    assert_eq!(plan["status"]["persistenceStatus"], json!({ "status": "ResizeFailed", "succeeded": "0/3" }));
+    let told = plan["events"].to_string();
+    assert!(told.contains(&format!("{name}: only dynamically")) && told.contains("allowVolumeExpansion"), "{told}");
+    assert_eq!(plan["amended"].as_array().unwrap().len(), 3, "it is tried again");
+}
+
+#[test]
+fn claims_that_have_grown_are_asked_for_their_size_from_then_on() {
+    for spec in [json!({ "volumeSize": "40Gi" }), json!({})] {
+        let mut world = growing(["40Gi"; 3]);
+        world.spec["persistentSpec"] = spec;
+        let plan = world.plan();
+        assert_eq!(plan["amended"].as_array().unwrap().len(), 3);
+        assert_eq!(plan["amended"][0]["body"]["spec"]["resources"]["requests"]["storage"], "40Gi");
+        assert_eq!(plan["status"]["persistenceStatus"]["status"], "Provisioned");
+    }
+}
+
+#[test]
 fn volumes_that_have_grown_cannot_shrink_to_the_template() {
     let mut world = growing(["40Gi"; 3]);
     world.spec["persistentSpec"]["volumeSize"] = json!("30Gi");

@@ -20,8 +20,10 @@ pub mod testing;
 
 pub use amendment::{Amendment, Path, Place, document};
 pub use failure::{Failure, Violation};
-pub use manifest::{Limits, Manifest, Observe, PolicyManifest, Select, StepManifest, TypeRef};
-pub use observation::{Fact, Object, ObjectRef, ObjectSet, Observation, Observed, RawFact, Reply, parse_settings};
+pub use manifest::{Limits, Manifest, Observe, PolicyManifest, Select, StepManifest, Takes, TypeRef};
+pub use observation::{
+    Fact, Object, ObjectRef, ObjectSet, Observation, Observed, RawFact, Refused, Reply, parse_settings,
+};
 pub use plan::{Call, Event, Plan, Progress, Severity, Wait};
 pub use policy::{Policy, Verdict, review};
 pub use secret::{SecretValue, generate, plain, secret_ref};

@@ -55,7 +55,11 @@ pub struct StepManifest {
     primary: Vec<String>,
     observes: Vec<Observe>,
     facts: Vec<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    facts_when: BTreeMap<String, String>,
     writes: Vec<TypeRef>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    takes: Vec<Takes>,
     calls: Vec<String>,
     clock: bool,
     limits: Limits,
@@ -69,7 +73,9 @@ impl StepManifest {
             primary: Vec::new(),
             observes: Vec::new(),
             facts: Vec::new(),
+            facts_when: BTreeMap::new(),
             writes: Vec::new(),
+            takes: Vec::new(),
             calls: Vec::new(),
             clock: false,
             limits: Limits::default(),
@@ -91,6 +97,19 @@ impl StepManifest {
     /// Facts that are read, by name.
     pub fn facts<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
         self.facts.extend(names.into_iter().map(str::to_owned));
+        self
+    }
+
+    /// A fact that is read only for primaries that say something at a path: `spec.ldap`.
+    pub fn fact_when(mut self, name: &str, path: &str) -> Self {
+        self.facts_when.insert(name.into(), path.into());
+        self
+    }
+
+    /// Fields of a kind that is written: dotted paths that an amendment may take from another field manager.
+    pub fn takes<'a>(mut self, api_version: &str, kind: &str, fields: impl IntoIterator<Item = &'a str>) -> Self {
+        let fields = fields.into_iter().map(str::to_owned).collect();
+        self.takes.push(Takes { api_version: api_version.into(), kind: kind.into(), fields });
         self
     }
 
@@ -214,6 +233,15 @@ pub struct TypeRef {
     pub kind: String,
 }
 
+/// Fields that an amendment may take from another field manager.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Takes {
+    api_version: String,
+    kind: String,
+    fields: Vec<String>,
+}
+
 /// Which objects of a kind a step sees, under which name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -225,6 +253,10 @@ pub struct Observe {
     #[serde(skip_serializing_if = "Within::is_primary")]
     within: Within,
     fields: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    when: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    optional: bool,
 }
 
 /// Whose namespace is meant.
@@ -248,7 +280,7 @@ impl Within {
 pub enum Select {
     /// Objects that Stepwright made for this primary, whichever step did.
     Owned,
-    /// Objects of the primary's namespace with all of these labels.
+    /// Objects of the primary's namespace with all of these labels; of a cluster-scoped kind, all with these labels.
     Labels(BTreeMap<String, String>),
     /// Objects of the primary's namespace by name.
     Names(Vec<String>),
@@ -264,7 +296,22 @@ impl Observe {
             select: Select::Owned,
             within: Within::Primary,
             fields: Vec::new(),
+            when: None,
+            optional: false,
         }
+    }
+
+    /// Only for primaries that say something at this path: for others the set is empty, and the kind is not watched.
+    pub fn when(mut self, path: &str) -> Self {
+        self.when = Some(path.into());
+        self
+    }
+
+    /// The operator may have no right to read the kind; read the set with
+    /// [`Observation::optional_set`](crate::Observation::optional_set).
+    pub fn optional(mut self) -> Self {
+        self.optional = true;
+        self
     }
 
     /// Objects of the namespace with all of these labels; none: every object of the kind.
@@ -274,7 +321,7 @@ impl Observe {
         self
     }
 
-    /// Every object of the kind in the namespace.
+    /// Every object of the kind in the namespace; of a cluster-scoped kind, every one.
     pub fn all(self) -> Self {
         self.labels([])
     }

@@ -126,6 +126,39 @@ impl<T> Fact<T> {
     }
 }
 
+/// The name of the note in which the host says what of the step's last plan was left undone.
+const REFUSED_NOTE: &str = "stepwright.dev/refused";
+
+/// An effect of the step's last plan that was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+pub struct Refused {
+    /// `PersistentVolumeClaim`.
+    pub kind: String,
+    /// `metadata.name`.
+    pub name: String,
+    /// The first field that it would have changed.
+    #[serde(default)]
+    pub field: Option<String>,
+    /// One stable word: `Forbidden`, `FieldConflict`.
+    pub reason: String,
+    /// For people.
+    pub message: String,
+}
+
+/// Why a set could not be read: it holds the `v1 Status` that the API server answered with.
+fn unreadable(set: &ObjectSet) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Status {
+        #[serde(default)]
+        message: String,
+    }
+    let [object] = set.objects.as_slice() else { return None };
+    if object.id.kind != "Status" || object.id.api_version != "v1" {
+        return None;
+    }
+    Some(serde_json::from_str::<Status>(&object.body).map_or_else(|_| object.body.clone(), |status| status.message))
+}
+
 /// Settings from their JSON text. None at all (empty text, or `null`) are the type's answer to an empty object.
 pub fn parse_settings<T: DeserializeOwned>(text: &str) -> serde_json::Result<T> {
     let text = text.trim();
@@ -153,6 +186,9 @@ impl Observation {
     pub fn set<T: DeserializeOwned>(&self, name: &str) -> Result<Vec<Observed<T>>, Failure> {
         let set = self.objects.iter().find(|set| set.name == name);
         let set = set.ok_or_else(|| Failure::transient(format!("the manifest does not observe `{name}`")))?;
+        if let Some(why) = unreadable(set) {
+            return Err(Failure::transient(format!("`{name}` cannot be read: {why}")));
+        }
         let mut decoded = Vec::with_capacity(set.objects.len());
         for object in &set.objects {
             let value = serde_json::from_str(&object.body).map_err(|error| {
@@ -163,6 +199,20 @@ impl Observation {
         Ok(decoded)
     }
 
+    /// The objects of a set whose entry in the manifest is optional, or why they cannot be read.
+    pub fn optional_set<T: DeserializeOwned>(&self, name: &str) -> Result<Fact<Vec<Observed<T>>>, Failure> {
+        match self.objects.iter().find(|set| set.name == name).and_then(unreadable) {
+            Some(why) => Ok(Fact::Unknown(why)),
+            None => self.set(name).map(Fact::Known),
+        }
+    }
+
+    /// What of this step's last plan was left undone, while the rest was carried out: amendments that the API server refused,
+    /// and fields of others that were not taken.
+    pub fn refused(&self) -> Vec<Refused> {
+        self.note(REFUSED_NOTE).ok().flatten().unwrap_or_default()
+    }
+
     /// A fact. One that does not fit the type is not known.
     pub fn fact<T: DeserializeOwned>(&self, name: &str) -> Fact<T> {
         match self.facts.iter().find(|fact| fact.name == name).map(|fact| &fact.value) {
@@ -171,7 +221,7 @@ impl Observation {
                 Err(error) => Fact::Unknown(format!("`{name}` cannot be read: {error}")),
             },
             Some(Err(reason)) => Fact::Unknown(reason.clone()),
-            None => Fact::Unknown(format!("the manifest does not ask for the fact `{name}`")),
+            None => Fact::Unknown(format!("the manifest does not ask for the fact `{name}`, or not for this primary")),
         }
     }
 

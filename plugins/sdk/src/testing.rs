@@ -56,9 +56,12 @@ impl Given {
             .filter_map(|observe| text(observe, "/name"))
             .map(|name| ObjectSet { name, objects: Vec::new() })
             .collect();
+        let further =
+            manifest.get("factsWhen").and_then(Value::as_object).into_iter().flat_map(|it| it.keys().cloned());
         let facts = names("/facts")
             .iter()
             .filter_map(|name| name.as_str().map(str::to_owned))
+            .chain(further)
             .map(|name| RawFact { name, value: Err("not reachable".to_owned()) })
             .collect();
         let observation = Observation {
@@ -83,6 +86,22 @@ impl Given {
             None => self.observation.objects.push(ObjectSet { name: set.into(), objects: vec![object(value)] }),
         }
         self
+    }
+
+    /// A set of objects that the operator may not read, and the API server's words for it.
+    pub fn unreadable(mut self, set: &str, message: &str) -> Self {
+        self.observation.objects.retain(|known| known.name != set);
+        let status = json!({ "apiVersion": "v1", "kind": "Status", "status": "Failure", "message": message });
+        let objects =
+            vec![Object { id: ObjectRef { namespace: None, ..object(&status).id }, body: status.to_string() }];
+        self.observation.objects.push(ObjectSet { name: set.into(), objects });
+        self
+    }
+
+    /// What of the step's last plan was left undone: kind, name, reason and message.
+    pub fn refused(self, kind: &str, name: &str, reason: &str, message: &str) -> Self {
+        let refused = json!([{ "kind": kind, "name": name, "reason": reason, "message": message }]);
+        self.note("stepwright.dev/refused", &refused)
     }
 
     /// Makes a fact known.

@@ -20,8 +20,11 @@ fn the_host_reads_every_part_of_a_manifest() {
             .observe(Observe::new("all", "v1", "ConfigMap").all().fields(["data"]))
             .observe(Observe::new("one", "v1", "Secret").names(["$(metadata.name)"]).fields(["data"]))
             .observe(Observe::new("mine", "apps/v1", "StatefulSet").fields(["status"]))
+            .observe(Observe::new("nodes", "v1", "Node").all().when("spec.rack").optional())
             .facts(["bdbs"])
+            .fact_when("ldap", "spec.ldap")
             .writes("v1", "Service")
+            .takes("v1", "Service", ["spec.type"])
             .calls(["PUT /v1/bdbs/*"])
             .clock()
             .limits(Limits { milliseconds: 20, ..Limits::default() }),
@@ -33,9 +36,15 @@ fn the_host_reads_every_part_of_a_manifest() {
     let labels = [("app".to_owned(), "$(metadata.name)".to_owned())].into();
     let selects: Vec<_> = step.observes.iter().map(|observe| observe.select.clone()).collect();
     let names = host::Select::Names(vec!["$(metadata.name)".to_owned()]);
+    let every = host::Select::Labels(Default::default());
+    assert_eq!(selects, [host::Select::Labels(labels), every.clone(), names, host::Select::Owned, every]);
+    let nodes = &step.observes[4];
+    assert_eq!((nodes.when.as_deref(), nodes.optional), (Some("spec.rack"), true));
+    assert!(step.observes[..4].iter().all(host::Observe::is_required));
+    assert_eq!(step.facts_when, [("ldap".to_owned(), "spec.ldap".to_owned())].into());
     assert_eq!(
-        selects,
-        [host::Select::Labels(labels), host::Select::Labels(Default::default()), names, host::Select::Owned]
+        (step.takes[0].type_ref().to_string().as_str(), &step.takes[0].fields[0][..]),
+        ("v1/Service", "spec.type")
     );
     assert_eq!(step.facts, ["bdbs"]);
     assert_eq!(step.writes[0].to_string(), "v1/Service");

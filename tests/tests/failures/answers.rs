@@ -45,7 +45,7 @@ pub(crate) async fn f18_an_older_version_is_no_reason_to_change_anything(world: 
     resize(world, "mydb", "280MB");
     until("the change", SETTLES, || async {
         let bdb = bdb(world);
-        if bdb["memory_size"] == 280_000_000 { Ok(()) } else { Err(bdb) }
+        if bdb["memory_size"] == 280u64 << 20 { Ok(()) } else { Err(bdb) }
     })
     .await;
     well(world).await;
@@ -69,7 +69,7 @@ pub(crate) async fn f13_a_certificate_of_another_name_gets_no_password(world: &W
     resize(world, "mydb", "290MB");
     until("the change", SETTLES, || async {
         let bdb = bdb(world);
-        if bdb["memory_size"] == 290_000_000 { Ok(()) } else { Err(bdb) }
+        if bdb["memory_size"] == 290u64 << 20 { Ok(()) } else { Err(bdb) }
     })
     .await;
     heal(world, &PODS);

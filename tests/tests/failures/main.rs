@@ -140,7 +140,7 @@ async fn well(world: &World) {
     .await;
     let bdbs = world.rest("GET", "/v1/bdbs", None).unwrap();
     let bdbs = bdbs.as_array().unwrap();
-    assert_eq!(bdbs.len(), 1, "{bdbs:?}");
+    assert_eq!(bdbs.len(), 1, "{:?}", bdbs.iter().map(|bdb| &bdb["name"]).collect::<Vec<_>>());
     assert_eq!((&bdbs[0]["uid"], &bdbs[0]["name"]), (&json!(1), &json!("mydb")), "another database took its place");
     let password = world.secret("redb-mydb", "password").unwrap();
     assert_eq!(bdbs[0]["authentication_redis_pass"], password.as_str());

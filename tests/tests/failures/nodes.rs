@@ -54,7 +54,7 @@ pub(crate) async fn f03_a_new_master_is_found_without_a_word(world: &World) {
     resize(world, "mydb", "205MB");
     until("the change", SETTLES, || async {
         let bdb = bdb(world);
-        if bdb["memory_size"] == 205_000_000 { Ok(()) } else { Err(bdb) }
+        if bdb["memory_size"] == 205u64 << 20 { Ok(()) } else { Err(bdb) }
     })
     .await;
     well(world).await;

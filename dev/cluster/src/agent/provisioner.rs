@@ -59,6 +59,7 @@ async fn provide(context: &Context, claim: &PersistentVolumeClaim) -> anyhow::Re
         let status = claim.status.as_ref();
         let is_bound = status.and_then(|status| status.phase.as_deref()) == Some("Bound");
         let has = status.and_then(|status| status.capacity.as_ref()).and_then(|all| all.get("storage"));
+        // The API server takes a larger size only where the StorageClass allows expansion.
         if is_bound && has.is_some_and(|has| *has != wanted) {
             let capacity = json!({ "capacity": { "storage": wanted } });
             volumes.patch(volume, &PatchParams::default(), &Patch::Merge(json!({ "spec": capacity }))).await?;

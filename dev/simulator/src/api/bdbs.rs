@@ -6,10 +6,12 @@ use super::{Ask, Reply, reply, uid, unknown};
 use crate::{
     clock,
     faults::Kind,
+    peers::SyncReport,
     state::{
-        BdbStatus, Command, NodeRecord, Object, Refusal, ShardRole,
+        Bdb, BdbStatus, Command, NodeRecord, Object, Refusal, ShardRole,
         bdbs::{BdbCommand, PasswordChange},
         refusal::Shape,
+        transfer::{TransferKind, places_in},
     },
 };
 
@@ -18,7 +20,7 @@ pub(super) async fn route(ask: &Ask<'_>, path: &[&str]) -> Result<Reply, Refusal
     match (ask.call.method.as_str(), path) {
         ("GET", ["v1", "bdb_groups"]) => Ok(Reply::json(json!([]))),
         ("GET", ["v1", "bdbs"]) => {
-            Ok(Reply::json(ask.fields(state.bdbs.values().map(|bdb| bdb.view(state)).collect())))
+            Ok(Reply::json(ask.fields(state.bdbs.values().map(|bdb| shown(ask, bdb)).collect())))
         }
         ("POST", ["v1", "bdbs"]) => create(ask, ask.call.object()?).await,
         ("POST", ["v2", "bdbs"]) => match ask.call.object()?.remove("bdb") {
@@ -34,7 +36,7 @@ async fn one(ask: &Ask<'_>, id: u32, rest: &[&str]) -> Result<Reply, Refusal> {
     let state = ask.state;
     let bdb = state.bdb(id)?;
     match (ask.call.method.as_str(), rest) {
-        ("GET", []) => Ok(Reply::json(ask.fields(bdb.view(state)))),
+        ("GET", []) => Ok(Reply::json(ask.fields(shown(ask, bdb)))),
         ("PUT", []) => update(ask, id, ask.call.object()?, false).await,
         ("PUT", ["flush"]) => update(ask, id, ask.call.object()?, true).await,
         ("PUT", ["reset_admin_pass"]) => {
@@ -63,6 +65,19 @@ async fn one(ask: &Ask<'_>, id: u32, rest: &[&str]) -> Result<Reply, Refusal> {
         ("POST", ["actions", word @ ("stop_traffic" | "resume_traffic")]) => {
             ask.change(Command::Bdb(BdbCommand::Traffic { uid: id, stopped: *word == "stop_traffic" })).await.map(reply)
         }
+        ("POST", ["actions", word @ ("export" | "import")]) => {
+            let kind = if *word == "import" { TransferKind::Import } else { TransferKind::Export };
+            let places = places_in(kind, &ask.call.object()?)?;
+            ask.change(Command::Bdb(BdbCommand::Transfer { uid: id, kind, places })).await.map(reply)
+        }
+        ("PUT", ["actions", word @ ("export_reset_status" | "import_reset_status" | "backup_reset_status")]) => {
+            let kind = match *word {
+                "export_reset_status" => TransferKind::Export,
+                "import_reset_status" => TransferKind::Import,
+                _ => TransferKind::Backup,
+            };
+            ask.change(Command::Bdb(BdbCommand::TransferReset { uid: id, kind })).await.map(reply)
+        }
         ("GET", ["actions", "recover"]) => Ok(Reply::json(recovery_plan(ask, id)?)),
         ("POST", ["actions", "recover"]) => {
             let body = ask.call.object()?;
@@ -75,6 +90,38 @@ async fn one(ask: &Ask<'_>, id: u32, rest: &[&str]) -> Result<Reply, Refusal> {
         ("GET", ["peer_stats"]) => Err(Refusal::new(406, "not_supported", "the database is not Active-Active")),
         _ => Err(unknown(ask.call)),
     }
+}
+
+/// The object with what nodes tell of its sources.
+fn shown(ask: &Ask<'_>, bdb: &Bdb) -> Value {
+    let mut view = bdb.view(ask.state);
+    let Some(sources) = view.get_mut("replica_sources").and_then(Value::as_array_mut).filter(|list| !list.is_empty())
+    else {
+        return view;
+    };
+    let reports = ask.node.observed();
+    for (index, source) in sources.iter_mut().enumerate() {
+        let links = reports.values().flat_map(|(_, report)| &report.syncs);
+        let links: Vec<_> = links.filter(|(id, _)| (id.0, id.1) == (bdb.uid, index)).map(|(_, link)| link).collect();
+        // A source is as far as the last of its shards.
+        let status = ["out-of-sync", "syncing", "in-sync"]
+            .into_iter()
+            .find(|word| links.iter().any(|link| link.status == *word))
+            .unwrap_or("out-of-sync");
+        let text =
+            |of: fn(&SyncReport) -> &String| links.iter().map(|link| of(link)).max().cloned().unwrap_or_default();
+        let sum = |of: fn(&SyncReport) -> u64| links.iter().map(|link| of(link)).sum::<u64>();
+        if let Some(source) = source.as_object_mut() {
+            source.insert("uid".to_owned(), json!(index + 1));
+            source.insert("status".to_owned(), json!(status));
+            source.insert("lag".to_owned(), json!(links.iter().map(|link| link.lag).max()));
+            source.insert("last_error".to_owned(), json!(text(|link| &link.last_error)));
+            source.insert("last_update".to_owned(), json!(text(|link| &link.last_update)));
+            source.insert("rdb_size".to_owned(), json!(sum(|link| link.rdb_size)));
+            source.insert("rdb_transferred".to_owned(), json!(sum(|link| link.rdb_transferred)));
+        }
+    }
+    view
 }
 
 fn stopped_by_fault(ask: &Ask<'_>) -> Result<(), Refusal> {

@@ -174,7 +174,7 @@ fn suffix(ask: &Ask<'_>) -> Value {
 
 fn database_health(ask: &Ask<'_>, bdb: &crate::state::Bdb) -> Value {
     let status = match bdb.status {
-        BdbStatus::Active | BdbStatus::ActiveChangePending => "active",
+        BdbStatus::Active | BdbStatus::ActiveChangePending | BdbStatus::ImportPending => "active",
         BdbStatus::Pending => "warning",
         _ => "down",
     };

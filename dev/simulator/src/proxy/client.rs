@@ -207,6 +207,9 @@ impl Client {
     }
 
     async fn answer(&mut self, name: &str, words: Words) -> io::Result<Vec<u8>> {
+        if let Some(reply) = self.as_cluster(name, &words).await? {
+            return Ok(reply);
+        }
         if let Some(reply) = self.in_transaction(name, &words).await? {
             return Ok(reply);
         }
@@ -309,6 +312,29 @@ impl Client {
                 Err(refusal) => Ok(refusal),
             },
         }
+    }
+
+    /// What a proxy says as a node of a Redis cluster: where slots are, and that a key is elsewhere.
+    async fn as_cluster(&mut self, name: &str, words: &Words) -> io::Result<Option<Vec<u8>>> {
+        let Some(oss) = self.route.oss.clone() else { return Ok(None) };
+        let word = words.get(1).map(|word| String::from_utf8_lossy(word).to_uppercase()).unwrap_or_default();
+        if name == "CLUSTER" {
+            // Only for who may speak to the database at all.
+            let known = self.ask(0, &["PING"]).await?;
+            if known.starts_with(b"-") {
+                return Ok(Some(known));
+            }
+            return Ok(match (word.as_str(), words.get(2)) {
+                ("KEYSLOT", Some(key)) => Some(format!(":{}\r\n", slots::slot_of(key)).into_bytes()),
+                _ => oss.answer(&word),
+            });
+        }
+        let key = if PLAIN.contains(&name) {
+            words.get(1).cloned()
+        } else {
+            self.keys_of(words).await?.ok().and_then(|keys| keys.into_iter().next())
+        };
+        Ok(key.and_then(|key| oss.moved(slots::slot_of(&key))))
     }
 
     /// The shard that a command's keys are on; none if it has no keys.

@@ -5,6 +5,7 @@
 
 mod client;
 mod merge;
+mod oss;
 mod transaction;
 
 use std::{
@@ -51,6 +52,8 @@ pub struct Route {
     pub shards: Vec<Place>,
     /// The hold in force: no command may begin.
     pub held: Option<u64>,
+    /// The OSS cluster API, where the database has it on.
+    pub oss: Option<oss::Oss>,
     /// Whether shards may hold keys that are not theirs, which clients must not see.
     pub trimming: bool,
 }
@@ -78,7 +81,12 @@ pub struct Place {
 }
 
 impl Route {
-    /// What the state says of a database.
+    /// What the state says of a database, for the proxy on a node.
+    pub fn at(state: &ClusterState, bdb: &Bdb, node: u32) -> Self {
+        Self { oss: oss::Oss::of(state, bdb, node), ..Self::of(state, bdb) }
+    }
+
+    /// The same for what goes to the shards without a proxy.
     pub fn of(state: &ClusterState, bdb: &Bdb) -> Self {
         let masters = bdb.shards.iter().filter(|shard| shard.role == ShardRole::Master);
         let place = |shard: &crate::state::Shard| {
@@ -97,6 +105,7 @@ impl Route {
             trusted: bdb.trusted_clients(state),
             certificate: state.certificates.get("proxy").cloned(),
             shards,
+            oss: None,
             held: bdb.reshard.as_ref().and_then(|reshard| reshard.held()),
             trimming: bdb.reshard.as_ref().is_some_and(|reshard| matches!(reshard.stage, Stage::Cut | Stage::Trim)),
         }

@@ -72,6 +72,10 @@ impl ClusterState {
                 self.shard_mut(shard)?.synced = synced;
                 Ok(Value::Null)
             }
+            BdbCommand::Transfer { uid, kind, places } => self.begin_transfer(uid, kind, places, ctx),
+            BdbCommand::TransferAt { uid, percent } => self.transfer_at(uid, percent),
+            BdbCommand::TransferEnd { uid, failure } => self.end_transfer(uid, failure, ctx),
+            BdbCommand::TransferReset { uid, kind } => self.reset_transfer(uid, kind),
             BdbCommand::Reshard { uid, stage } => self.reshard_to(uid, stage, ctx),
             BdbCommand::Failover { shard, track } => self.failover(shard, track, ctx),
         }
@@ -121,6 +125,8 @@ impl ClusterState {
             traffic_stopped: false,
             recovering: false,
             reshard: None,
+            transfer: None,
+            backup_tried: 0,
             config,
         };
         self.validate(&bdb)?;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Bdb, BdbStatus, ClusterState, Context, Object, Refusal, defaults};
+use super::{Bdb, BdbStatus, ClusterState, Context, Object, Refusal, defaults, transfer::check_location};
 use crate::tls;
 
 impl ClusterState {
@@ -73,6 +73,7 @@ impl ClusterState {
             ("data_persistence", &["disabled", "snapshot", "aof"], "invalid_data_persistence"),
             ("aof_policy", &["appendfsync-every-sec", "appendfsync-always"], "invalid_data_persistence"),
             ("shards_placement", &["dense", "sparse"], "bad_shards_blueprint"),
+            ("oss_cluster_api_preferred_ip_type", &["internal", "external"], "invalid_oss_cluster_configuration"),
             ("tls_mode", &["disabled", "enabled", "replica_ssl"], "invalid_tls_mode"),
             ("enforce_client_authentication", &["enabled", "disabled"], "invalid_certificate"),
             (
@@ -103,13 +104,25 @@ impl ClusterState {
             return refuse("invalid_sharding", "sharding needs shard_key_regex".to_owned());
         }
         if bdb.flag("oss_cluster") {
-            return refuse("invalid_oss_cluster_configuration", "the simulator has no OSS cluster API".to_owned());
+            let policy = bdb.text("proxy_policy");
+            let why = match () {
+                () if bdb.text("hash_slots_policy") != "16k" => "hash_slots_policy 16k",
+                () if policy == "single" => "proxy_policy all-master-shards or all-nodes",
+                () if !bdb.has_standard_rules() => "the standard shard_key_regex",
+                () => "",
+            };
+            if !why.is_empty() {
+                return refuse("invalid_oss_cluster_configuration", format!("oss_cluster needs {why}"));
+            }
         }
         if bdb.flag("rack_aware") && self.nodes.values().all(|node| node.rack_id.is_empty()) {
             return refuse("not_rack_aware", "the cluster is not rack aware".to_owned());
         }
         if bdb.flag("backup") && bdb.number("backup_interval") == 0 {
             return refuse("missing_backup_interval", "backup needs backup_interval".to_owned());
+        }
+        if let Some(place) = bdb.config.get("backup_location").filter(|place| !place.is_null()) {
+            check_location(place)?;
         }
         if !empty("module_list") {
             return refuse("missing_module", "the simulator has no modules".to_owned());
@@ -124,8 +137,17 @@ impl ClusterState {
             let why = "enforce_client_authentication needs a certificate in authentication_ssl_client_certs";
             return refuse("invalid_certificate", why.to_owned());
         }
-        if !empty("replica_sources") {
-            return refuse("invalid_replication", "the simulator has no Replica Of".to_owned());
+        if !["disabled", "enabled", "paused", "stopped"].contains(&bdb.text("replica_sync")) {
+            return refuse("invalid_replica_sync", format!("replica_sync cannot be {:?}", bdb.text("replica_sync")));
+        }
+        for source in bdb.config.get("replica_sources").and_then(Value::as_array).into_iter().flatten() {
+            let uri = source.get("uri").and_then(Value::as_str).unwrap_or_default();
+            if !(uri.starts_with("redis://") || uri.starts_with("rediss://")) {
+                return refuse(
+                    "invalid_replica_source",
+                    "the uri of a source begins with redis:// or rediss://".to_owned(),
+                );
+            }
         }
         let wanted = bdb.text("redis_version");
         let offered = |version: &str| version == wanted || version.starts_with(&format!("{wanted}."));

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::{
     ClusterState, Object, Refusal, digest,
     reshard::{Reshard, Stage},
+    transfer::{Transfer, TransferKind},
 };
 use crate::clock::{Millis, iso};
 
@@ -19,6 +20,8 @@ pub enum BdbStatus {
     Active,
     /// In service, a change is being carried out.
     ActiveChangePending,
+    /// In service, its data is being replaced.
+    ImportPending,
     /// Could not be created.
     CreationFailed,
     /// Being deleted.
@@ -34,6 +37,7 @@ impl BdbStatus {
             Self::Pending => "pending",
             Self::Active => "active",
             Self::ActiveChangePending => "active-change-pending",
+            Self::ImportPending => "import-pending",
             Self::CreationFailed => "creation-failed",
             Self::DeletePending => "delete-pending",
             Self::Recovery => "recovery",
@@ -138,6 +142,12 @@ pub struct Bdb {
     /// The resharding under way.
     #[serde(default)]
     pub reshard: Option<Reshard>,
+    /// The backup, export or import under way.
+    #[serde(default)]
+    pub transfer: Option<Transfer>,
+    /// When the last scheduled backup began.
+    #[serde(default)]
+    pub backup_tried: Millis,
 }
 
 /// Changes to databases.
@@ -167,6 +177,14 @@ pub enum BdbCommand {
     Start { shard: u32, token: String },
     /// A replica caught up, or is known not to have.
     Synced { shard: u32, synced: bool },
+    /// A backup, export or import begins.
+    Transfer { uid: u32, kind: TransferKind, places: Vec<Value> },
+    /// It is so far, in percent.
+    TransferAt { uid: u32, percent: u32 },
+    /// It is over; with the word of the REST API for why it failed.
+    TransferEnd { uid: u32, failure: Option<String> },
+    /// `PUT …/actions/backup_reset_status` and its like.
+    TransferReset { uid: u32, kind: TransferKind },
     /// A resharding goes on to a stage, or with none is over.
     Reshard { uid: u32, stage: Option<Stage> },
     /// The replica of a master takes over.
@@ -231,13 +249,23 @@ impl Bdb {
 
     /// Whether a state machine works on it.
     pub fn busy(&self) -> bool {
-        matches!(self.status, BdbStatus::Pending | BdbStatus::ActiveChangePending | BdbStatus::DeletePending)
-            || self.recovering
+        let word = self.status;
+        matches!(
+            word,
+            BdbStatus::Pending | BdbStatus::ActiveChangePending | BdbStatus::ImportPending | BdbStatus::DeletePending
+        ) || self.recovering
     }
 
     /// The master of a group.
     pub fn master(&self, group: u32) -> Option<&Shard> {
         self.shards.iter().find(|shard| shard.group == group && shard.role == ShardRole::Master)
+    }
+
+    /// Whether keys are hashed as a Redis cluster does it: by the rules of the product's documentation, or by none of its own.
+    pub(super) fn has_standard_rules(&self) -> bool {
+        let rules = self.config.get("shard_key_regex").and_then(Value::as_array);
+        let mut rules = rules.into_iter().flatten().filter_map(|rule| rule.get("regex")?.as_str());
+        rules.all(|rule| [r".*\{(?<tag>.*)\}.*", "(?<tag>.*)"].contains(&rule))
     }
 
     /// Certificates (PEM) by which clients are accepted; none when they need not show one.
@@ -285,6 +313,7 @@ impl Bdb {
 
     pub(super) fn enter_recovery(&mut self) {
         self.undo_reshard();
+        self.transfer = None;
         if let Some(reshard) = &mut self.reshard {
             reshard.stage = Stage::Trim;
         }
@@ -333,7 +362,7 @@ impl Bdb {
         json!([{
             "uid": format!("{}:1", self.uid), "dns_name": format!("redis-{}.{}", self.endpoint.port, state.name),
             "port": self.endpoint.port, "addr": addresses, "addr_type": "internal", "proxy_policy": self.text("proxy_policy"),
-            "include_proxies": [], "exclude_proxies": [], "oss_cluster_api_preferred_ip_type": "internal",
+            "include_proxies": [], "exclude_proxies": [], "oss_cluster_api_preferred_ip_type": self.text("oss_cluster_api_preferred_ip_type"),
             "oss_cluster_api_preferred_endpoint_type": "ip",
         }])
     }

@@ -17,6 +17,7 @@ pub mod optional;
 pub mod placement;
 pub mod refusal;
 pub mod reshard;
+pub mod transfer;
 pub mod users;
 
 use std::collections::BTreeMap;

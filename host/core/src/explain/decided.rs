@@ -137,7 +137,7 @@ impl Target {
     fn is_about(&self, effect: &Effect) -> bool {
         match self.part {
             Some(part) => effect.verb == part,
-            None => matches!(effect.verb.as_str(), "apply" | "amend" | "delete") && self.is(&effect.on),
+            None => matches!(effect.verb.as_str(), "apply" | "amend" | "take" | "delete") && self.is(&effect.on),
         }
     }
 }

@@ -12,12 +12,13 @@ use serde_json::{Value, json};
 use stepwright_core::admit::Owner;
 use stepwright_core::journal::{Effect, PluginRef};
 use stepwright_core::object::{ObjectRef, TypeRef};
-use stepwright_core::observation::Reply;
+use stepwright_core::observation::{Refused, Reply};
 
 use crate::controller::Context;
 use crate::error::PassError;
 use crate::slots::Identity;
 
+mod amend;
 mod calls;
 mod objects;
 mod patch;
@@ -128,6 +129,8 @@ pub(crate) struct Done {
     pub effects: Vec<Effect>,
     /// What was left alone because it is somebody else's: the rest of the plan was carried out all the same.
     pub left: Option<PassError>,
+    /// All that was left alone, as the step is told of it.
+    pub refused: Vec<Refused>,
 }
 
 impl Done {
@@ -144,6 +147,13 @@ impl Done {
 
     fn leave(&mut self, verb: &str, on: &ObjectRef, field: Option<&str>, error: PassError) {
         self.record(verb, on, field, Some(&error));
+        self.refused.push(Refused {
+            kind: on.kind.clone(),
+            name: on.name.clone(),
+            field: field.map(str::to_owned),
+            reason: error.reason().to_owned(),
+            message: error.chain(),
+        });
         self.left.get_or_insert(error);
     }
 }

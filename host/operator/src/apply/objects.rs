@@ -1,11 +1,12 @@
-//! Objects: made, put right, amended, deleted. Whose they are decides whether a field may be taken from another manager.
+//! Objects: made, put right, deleted; those of others are in `amend`. Whose they are decides whether a field may be taken from
+//! another manager.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use kube::ResourceExt;
 use kube::api::{DeleteParams, DynamicObject, Preconditions, PropagationPolicy};
-use serde_json::{Value, json};
+use serde_json::Value;
 use stepwright_core::admit::{AdmittedObject, AdmittedPlan, prunable, stamped};
 use stepwright_core::compare::{difference, other_manager};
 use stepwright_core::object::{ObjectRef, TypeRef};
@@ -13,7 +14,7 @@ use stepwright_core::secrets;
 use tracing::{debug, info, warn};
 
 use super::patch::{Write, api, patch, refused};
-use super::{Actor, Done, MANAGER, Primary, step_manager, whole};
+use super::{Actor, Done, MANAGER, Primary, amend, step_manager, whole};
 use crate::cache::owner_of;
 use crate::controller::Context;
 use crate::error::PassError;
@@ -31,23 +32,8 @@ pub(crate) async fn objects(
     for object in plan.desired() {
         desire(context, primary, actor, object, done).await?;
     }
-    let manager = amend_manager(&actor.step, &primary.object);
-    let mut given_up = context.caches.amended(&manager);
-    for object in plan.amended() {
-        given_up.remove(&object.id);
-        amend(context, &primary.id, actor, &object.id, &object.body, &manager, done).await?;
-    }
-    for id in given_up {
-        amend(context, &primary.id, actor, &id, &json!({}), &manager, done).await?;
-    }
+    amend::all(context, primary, actor, plan, done).await?;
     prune(context, primary, actor, plan, done).await
-}
-
-/// The field manager under which one primary's step amends the objects of others. Its own for each primary, since applying
-/// under one manager gives up what that manager set before.
-fn amend_manager(step: &str, primary: &DynamicObject) -> String {
-    let uid = primary.uid().unwrap_or_default();
-    format!("{MANAGER}/{step}/{}", uid.get(..8).unwrap_or(&uid))
 }
 
 /// Whether a live object was made by this step for this primary, so that its fields are the step's to put right.
@@ -115,14 +101,15 @@ async fn desire(
             return Ok(());
         }
         force = is_own(primary, &actor.step, &object.id, live)?;
-        if drift
-            && force
-            && let Some(fight) = fight(context, &primary.id, &object.id, &kind, &field).await
-        {
-            let Fight { field, manager, pause } = fight;
-            let error = PassError::FieldFight { object: object.id.to_string(), field: field.clone(), manager, pause };
-            done.leave("apply", &object.id, Some(&field), error);
-            return Ok(());
+        if drift && force {
+            if let Some(fight) = fight(context, &primary.id, &object.id, &kind, &field).await {
+                let Fight { field, manager, pause } = fight;
+                let error =
+                    PassError::FieldFight { object: object.id.to_string(), field: field.clone(), manager, pause };
+                done.leave("apply", &object.id, Some(&field), error);
+                return Ok(());
+            }
+            context.fights.put_back(&primary.id, &object.id, &field, Instant::now());
         }
     }
     if drift {
@@ -139,7 +126,7 @@ async fn desire(
 }
 
 /// Whether to leave an object alone because somebody else changes `field` each time that it is put back.
-async fn fight(
+pub(super) async fn fight(
     context: &Context,
     primary: &ObjectRef,
     object: &ObjectRef,
@@ -157,7 +144,6 @@ async fn fight(
         warn!(%object, field = fight.field, manager = fight.manager, pause = ?fight.pause, "a field is fought over");
         return Some(fight);
     }
-    context.fights.put_back(primary, object, field, now);
     None
 }
 
@@ -173,12 +159,12 @@ async fn other(context: &Context, object: &ObjectRef, kind: &TypeRef, field: &st
     }
 }
 
-fn is_secret(kind: &TypeRef) -> bool {
+pub(super) fn is_secret(kind: &TypeRef) -> bool {
     kind.kind == "Secret" && kind.api_version == "v1"
 }
 
 /// A Secret as it is sent: plain values encoded, generated ones made or kept, referenced ones looked up.
-fn filled(
+pub(super) fn filled(
     context: &Context,
     namespace: &str,
     id: &ObjectRef,
@@ -194,50 +180,7 @@ fn filled(
     .map_err(|error| PassError::Secret { object: id.to_string(), message: error.to_string() })
 }
 
-async fn amend(
-    context: &Context,
-    by: &ObjectRef,
-    actor: &Actor,
-    id: &ObjectRef,
-    body: &Value,
-    manager: &str,
-    done: &mut Done,
-) -> Result<(), PassError> {
-    let kind = TypeRef::from(id);
-    let namespace = id.namespace.as_deref().unwrap_or_default();
-    let Some(live) = context.caches.get(&kind, namespace, &id.name) else { return Ok(()) };
-    if live.metadata.deletion_timestamp.is_some() {
-        return Ok(());
-    }
-    let live_value = whole(&live);
-    let mut body =
-        if is_secret(&kind) { filled(context, namespace, id, body.clone(), Some(&live_value))? } else { body.clone() };
-    let Some(field) = difference(&body, &live_value, manager, "") else { return Ok(()) };
-    if let (Some(fields), Some(uid)) = (body.as_object_mut(), live.uid()) {
-        // With the uid the API server refuses to make the object if it is gone by now.
-        let metadata = fields.entry("metadata").or_insert_with(|| json!({}));
-        if let Some(metadata) = metadata.as_object_mut() {
-            metadata.insert("uid".to_owned(), Value::String(uid));
-        }
-    }
-    let write = Write { kind: &kind, id, manager, force: false, strict: true, status: false };
-    match patch(context, by, actor, write, body).await {
-        Err(PassError::Api { source, .. }) if is_gone(&source) => Ok(()),
-        // What is amended is somebody else's by definition; what else the plan holds does not depend on it.
-        Err(error @ PassError::FieldConflict { .. }) => {
-            done.leave("amend", id, Some(&field), error);
-            Ok(())
-        }
-        written => {
-            done.record("amend", id, Some(&field), written.as_ref().err());
-            written?;
-            done.writes += 1;
-            Ok(())
-        }
-    }
-}
-
-fn is_gone(error: &kube::Error) -> bool {
+pub(super) fn is_gone(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 404 || status.code == 409)
 }
 

@@ -90,19 +90,17 @@ pub(super) fn refused(
     let wanted =
         || if actor.plugin.is_empty() { object.clone() } else { format!("{object} of plugin {}", actor.plugin) };
     if let kube::Error::Api(status) = &error {
-        let conflicts: Vec<String> = status
-            .details
-            .iter()
-            .flat_map(|details| &details.causes)
+        let causes = status.details.iter().flat_map(|details| &details.causes);
+        let (fields, conflicts): (Vec<String>, Vec<String>) = causes
             .filter(|cause| cause.reason == "FieldManagerConflict")
             .map(|cause| {
                 // `conflict with "kubectl-edit" using v1`
                 let manager = cause.message.split('"').nth(1).unwrap_or(&cause.message);
-                format!("{} belongs to field manager \"{manager}\"", cause.field)
+                (cause.field.clone(), format!("{} belongs to field manager \"{manager}\"", cause.field))
             })
-            .collect();
+            .unzip();
         if status.code == 409 && !conflicts.is_empty() {
-            return PassError::FieldConflict { object: wanted(), conflicts: conflicts.join(", ") };
+            return PassError::FieldConflict { object: wanted(), conflicts: conflicts.join(", "), fields };
         }
         if is_unknown_field(status) {
             return PassError::UnknownFields { object: wanted(), message: status.message.clone() };

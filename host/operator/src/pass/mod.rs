@@ -187,21 +187,31 @@ fn choose(
     left_out: &BTreeSet<String>,
 ) -> Result<Vec<Asked>, PassError> {
     let labels = primary.object.metadata.labels.clone().unwrap_or_default();
-    let mut kinds: Vec<TypeRef> = Vec::new();
+    let (mut kinds, mut optional): (Vec<TypeRef>, Vec<TypeRef>) = (Vec::new(), Vec::new());
     let mut all = Vec::new();
     for step in pipeline.steps.iter().filter(|step| !left_out.contains(*step)) {
         let choice = context.slots.choose(step, primary.uid(), &labels);
         let choice = choice.ok_or_else(|| PassError::NoPlugin { step: step.clone() })?;
         let chain = context.slots.policies(step, primary.uid(), &labels);
-        for active in [Some(&choice.active), choice.shadow.as_ref()].into_iter().flatten() {
-            kinds.extend(active.step.observes.iter().map(|it| it.type_ref()));
-            kinds.extend(active.step.writes.iter().cloned());
+        let versions = || [Some(&choice.active), choice.shadow.as_ref()].into_iter().flatten();
+        let observes = versions().flat_map(|active| &active.step.observes);
+        let observes = observes.chain(chain.iter().flat_map(|it| &it.policy.observes));
+        for observe in observes.filter(|it| it.concerns(&primary.value)) {
+            (if observe.optional { &mut optional } else { &mut kinds }).push(observe.type_ref());
         }
-        kinds.extend(chain.iter().flat_map(|it| it.policy.observes.iter().map(|it| it.type_ref())));
+        kinds.extend(versions().flat_map(|active| active.step.writes.iter().cloned()));
         all.push(Asked { step: step.clone(), choice, chain });
     }
+    // Some are watched only from when a primary needs them.
+    let late = context.caches.missing(&[kinds.as_slice(), &optional].concat());
+    if !late.is_empty() {
+        context.caches.ensure(late);
+    }
     context.check_filled(kinds, primary.namespace())?;
-    Ok(all)
+    match context.caches.unanswered(&optional, primary.namespace()).first() {
+        Some(kind) => Err(PassError::NotSynced { missing: kind.to_string() }),
+        None => Ok(all),
+    }
 }
 
 async fn steps(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use stepwright_core::admit::{AdmittedPlan, Gate, NotAdmitted, admit};
 use stepwright_core::journal::{Answer, Effect, RoundRecord};
 use stepwright_core::object::TypeRef;
-use stepwright_core::observation::{Observation, Reply};
+use stepwright_core::observation::{Observation, REFUSED_NOTE, Reply};
 use stepwright_core::plan::{Failure, Plan, Violation};
 
 use super::ask::ask;
@@ -67,7 +67,9 @@ impl Turn<'_> {
         let mut clean = true;
         for number in 0..rounds {
             let now = context.now();
-            let round = |settings| Round { number, replies: &replies, notes: &outcome.notes, settings, now: &now };
+            let mut notes = outcome.notes.clone();
+            notes.extend(context.memory.refused(&primary.id, step).map(|refused| (REFUSED_NOTE.to_owned(), refused)));
+            let round = |settings| Round { number, replies: &replies, notes: &notes, settings, now: &now };
             let reads = (&active.step).into();
             let observed = Arc::new(observe(context, primary, reads, self.system, round(&active.settings)).await);
             let seen = review::observe_all(self, primary, &outcome.notes, number, &now).await;
@@ -103,6 +105,7 @@ impl Turn<'_> {
             let carried = self.carry_out(&actor, primary, &plan, &mut done).await;
             outcome.writes += done.writes;
             log.effects(&mut done.effects);
+            context.memory.set_refused(&primary.id, step, &done.refused);
             carried?;
             if let Some(left) = done.left.take() {
                 clean = false;

@@ -136,7 +136,7 @@ impl Preparer {
 
         let writes: Vec<TypeRef> = of_steps().flat_map(|step| step.writes.clone()).collect();
         let policy_sees = manifest.policy.iter().flat_map(|policy| &policy.observes);
-        let observes = of_steps().flat_map(|step| &step.observes).chain(policy_sees);
+        let observes = of_steps().flat_map(|step| &step.observes).chain(policy_sees).filter(|it| it.is_required());
         let mut kinds: Vec<TypeRef> = observes.map(|it| it.type_ref()).chain(writes.iter().cloned()).collect();
         kinds.sort();
         kinds.dedup();

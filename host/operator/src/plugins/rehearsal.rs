@@ -236,7 +236,10 @@ async fn recorded(
 
 /// Both are shown the same.
 fn looks_alike(one: &StepManifest, other: &StepManifest) -> bool {
-    one.primary == other.primary && one.observes == other.observes && one.facts == other.facts
+    one.primary == other.primary
+        && one.observes == other.observes
+        && one.facts == other.facts
+        && one.facts_when == other.facts_when
 }
 
 async fn live(

@@ -178,7 +178,7 @@ fn plugin_ref(guest: &Arc<dyn Guest>, source: &Source) -> PluginRef {
     }
 }
 
-/// What a version looks at and writes: the kinds that have to be in the caches before it is asked.
+/// What a version looks at and writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Watched {
     pub observes: Vec<Observe>,
@@ -186,9 +186,11 @@ pub struct Watched {
 }
 
 impl Watched {
-    /// Kinds observed and written.
+    /// Kinds observed and written: those that have to be in the caches whatever the primary. Others are watched once a
+    /// primary is about to be looked at for which they are read.
     pub fn kinds(&self) -> impl Iterator<Item = TypeRef> {
-        self.observes.iter().map(Observe::type_ref).chain(self.writes.iter().cloned())
+        let required = self.observes.iter().filter(|it| it.is_required());
+        required.map(Observe::type_ref).chain(self.writes.iter().cloned())
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use stepwright_sdk::{SecretValue, secret_ref};
 
-use super::{Fields, Has, Hidden, Part, need};
+use super::{Fields, Hidden, Part, need};
 use crate::seen::Seen;
 
 pub(super) const NAME: &str = "certificates";
@@ -38,7 +38,7 @@ struct Certificate<'a> {
 }
 
 pub(super) fn wanted<'a>(seen: &'a Seen<'_>) -> Option<Result<Part<'a>, (&'static str, String)>> {
-    let mut part = Part::put(NAME, "certificates", "/v1/cluster/certificates", Has::Read);
+    let mut part = Part::of_fact(NAME, "certificates", "/v1/cluster/certificates", seen);
     let given = &seen.cluster.spec.certificates;
     for (field, name, has_key) in CERTIFICATES {
         let Some(secret) = given.get(field).filter(|secret| !secret.is_empty()) else { continue };

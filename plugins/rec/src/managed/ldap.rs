@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Has, Hidden, Part, need};
+use super::{Hidden, Part, need};
 use crate::seen::Seen;
 use crate::spec::{Ldap, LdapSearch, LdapServer, said};
 
@@ -14,7 +14,7 @@ pub(super) fn wanted<'a>(seen: &'a Seen<'_>) -> Option<Result<Part<'a>, (&'stati
 }
 
 fn part<'a>(seen: &'a Seen<'_>, ldap: &Ldap) -> Result<Part<'a>, String> {
-    let mut part = Part::put(NAME, "LDAP settings", "/v1/cluster/ldap", Has::Read);
+    let mut part = Part::of_fact(NAME, "LDAP settings", "/v1/cluster/ldap", seen);
     let uris: Vec<String> = ldap.servers.iter().map(|server| uri(ldap, server)).collect();
     part.set("uris", uris);
     part.set("starttls", ldap.protocol == "STARTTLS");

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::{Has, Hidden, Part, need};
+use crate::racks;
 use crate::seen::Seen;
 use crate::spec::said;
 
@@ -20,7 +21,7 @@ const SERVICES: [(&str, &str); 5] = [
 pub(super) fn cluster<'a>(seen: &'a Seen<'_>) -> Wanted<'a> {
     let spec = &seen.cluster.spec;
     let has = seen.settings.known();
-    let mut part = Part::put("cluster-settings", "cluster settings", "/v1/cluster", Has::Fact(has));
+    let mut part = Part::put("cluster-settings", "cluster settings", "/v1/cluster", Has::Fact(&seen.settings));
     // A node that proxies spares everybody else a redirect. A server that does not know the setting is not asked for it.
     if has.is_some_and(|has| has.contains_key("handle_redirects")) {
         part.set("handle_redirects", true);
@@ -40,14 +41,14 @@ pub(super) fn cluster<'a>(seen: &'a Seen<'_>) -> Wanted<'a> {
 
 pub(super) fn policy<'a>(seen: &'a Seen<'_>) -> Wanted<'a> {
     let spec = &seen.cluster.spec;
-    let mut part = Part::put("policy", "cluster policy", "/v1/cluster/policy", Has::Fact(seen.policy.known()));
+    let mut part = Part::put("policy", "cluster policy", "/v1/cluster/policy", Has::Fact(&seen.policy));
     part.set_if("data_internode_encryption", spec.data_internode_encryption);
     part.set_if("resp3_default", spec.resp3_default);
     part.set_if("redis_upgrade_policy", said(spec.redis_upgrade_policy.as_ref()));
     part.set_if("db_conns_auditing", spec.auditing.db_conns_auditing);
     // Zero means: leave it alone (reference, 1.3).
     part.set_if("slave_ha_grace_period", Some(spec.slave_ha.grace_period).filter(|seconds| *seconds > 0));
-    if seen.racks_are_known() {
+    if racks::are_known(seen) {
         part.set("rack_aware", true);
     }
     Ok(part)
@@ -55,7 +56,7 @@ pub(super) fn policy<'a>(seen: &'a Seen<'_>) -> Wanted<'a> {
 
 pub(super) fn ocsp<'a>(seen: &'a Seen<'_>) -> Option<Wanted<'a>> {
     let spec = &seen.cluster.spec.ocsp_configuration;
-    let mut part = Part::put("ocsp", "OCSP settings", "/v1/ocsp", Has::Read);
+    let mut part = Part::of_fact("ocsp", "OCSP settings", "/v1/ocsp", seen);
     part.set_if("ocsp_functionality", spec.ocsp_functionality);
     part.set_if("query_frequency", spec.query_frequency);
     part.set_if("recovery_frequency", spec.recovery_frequency);
@@ -67,7 +68,7 @@ pub(super) fn ocsp<'a>(seen: &'a Seen<'_>) -> Option<Wanted<'a>> {
 pub(super) fn services<'a>(seen: &'a Seen<'_>) -> Option<Wanted<'a>> {
     let spec = &seen.cluster.spec.redis_enterprise_services_configuration;
     let path = "/v1/cluster/services_configuration";
-    let mut part = Part::put("services", "configuration of services", path, Has::Read);
+    let mut part = Part::of_fact("services", "configuration of services", path, seen);
     for (field, service) in SERVICES {
         part.set_if(service, spec.get(field).map(|service| json!({ "operating_mode": service.operating_mode })));
     }
@@ -76,7 +77,7 @@ pub(super) fn services<'a>(seen: &'a Seen<'_>) -> Option<Wanted<'a>> {
 
 pub(super) fn auditing<'a>(seen: &'a Seen<'_>) -> Option<Wanted<'a>> {
     let config = seen.cluster.spec.auditing.config.as_ref()?;
-    let mut part = Part::put("auditing", "audit listener", "/v1/cluster/auditing/db_conns", Has::Read);
+    let mut part = Part::of_fact("auditing", "audit listener", "/v1/cluster/auditing/db_conns", seen);
     part.set("audit_protocol", config.audit_protocol.as_str());
     part.set("audit_address", config.audit_address.as_str());
     part.set_if("audit_port", config.audit_port);
@@ -87,7 +88,7 @@ pub(super) fn auditing<'a>(seen: &'a Seen<'_>) -> Option<Wanted<'a>> {
 
 pub(super) fn metrics<'a>(seen: &'a Seen<'_>) -> Option<Wanted<'a>> {
     let spec = &seen.cluster.spec.metrics_config;
-    let mut part = Part::put("metrics", "metrics configuration", "/v1/metrics_config", Has::Read);
+    let mut part = Part::of_fact("metrics", "metrics configuration", "/v1/metrics_config", seen);
     part.set_if("expose_db_tags", spec.expose_database_tags);
     part.set_if("key_distribution_enabled", spec.key_distribution_enabled);
     part.set_if("key_size_buckets", spec.key_size_buckets.as_deref());

@@ -11,7 +11,7 @@ const METADATA: &str = "sso-metadata";
 
 pub(super) fn wanted<'a>(seen: &'a Seen<'_>) -> Option<Result<Part<'a>, (&'static str, String)>> {
     let sso = seen.cluster.spec.sso.as_ref()?;
-    let mut part = Part::put(NAME, "single sign-on", "/v1/cluster/sso", Has::Read);
+    let mut part = Part::of_fact(NAME, "single sign-on", "/v1/cluster/sso", seen);
     part.set("control_plane", sso.enabled);
     part.set("enforce_control_plane", sso.enforce);
     part.set("protocol", "saml2");
@@ -35,7 +35,7 @@ pub(super) fn wanted<'a>(seen: &'a Seen<'_>) -> Option<Result<Part<'a>, (&'stati
 pub(super) fn metadata<'a>(seen: &'a Seen<'_>) -> Option<Result<Part<'a>, (&'static str, String)>> {
     let secret = said(seen.cluster.spec.sso.as_ref()?.saml.idp_metadata_secret_name.as_ref())?;
     let mut part =
-        Part::put(METADATA, "metadata of the identity provider", "/v1/cluster/sso/saml/metadata/idp", Has::Read);
+        Part::put(METADATA, "metadata of the identity provider", "/v1/cluster/sso/saml/metadata/idp", Has::Unread);
     part.method = "POST";
     let key = match need(seen, "spec.sso.saml.idpMetadataSecretName", secret, &["idp_metadata"]) {
         Ok(key) => key,

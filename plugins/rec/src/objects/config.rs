@@ -10,7 +10,7 @@ use super::{Metadata, metadata};
 use crate::Course;
 use crate::board;
 use crate::formation::{NodeState, View};
-use crate::recovery::DONE;
+use crate::recovery::{DONE, REJOINING, Recovery};
 use crate::seen::Seen;
 
 /// Key of the script in the health-check ConfigMap, and its file name in the pod.
@@ -73,7 +73,9 @@ pub(super) fn desire(plan: Plan, seen: &Seen<'_>, view: &View, course: &Course) 
     data.extend(board::newest(seen, view).map(|pods| (board::NEWEST, pods)));
     data.extend(course.drain.note.clone().map(|note| (board::DRAINED, note)));
     if course.recovered {
-        data.insert("recovery", DONE.to_owned());
+        data.insert(board::RECOVERY, DONE.to_owned());
+    } else if course.recovery == Recovery::Rejoining && seen.cluster.spec.cluster_recovery {
+        data.insert(board::RECOVERY, REJOINING.to_owned());
     }
     let board = ConfigMap { metadata: metadata(seen), data };
     let health =

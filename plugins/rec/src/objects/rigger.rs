@@ -12,7 +12,7 @@ use crate::facts::Lone;
 use crate::passthrough::{canonical, canonical_all};
 use crate::quantity::Quantity;
 use crate::seen::Seen;
-use crate::spec::{Raw, said};
+use crate::spec::{Image, Raw, said};
 
 /// The step, the container, and the label `name` of the pod.
 pub(crate) const STEP: &str = "services-rigger";
@@ -151,8 +151,8 @@ fn container(seen: &Seen<'_>, image: &str, lone: &Lone) -> Value {
     let probe = |path: &str, period: u32| json!({ "httpGet": { "path": path, "port": "admin" }, "periodSeconds": period, "timeoutSeconds": 5 });
     json!({
         "name": STEP,
-        "image": image_of(seen, image),
-        "imagePullPolicy": pull_policy(seen),
+        "image": image_of(&spec.redis_enterprise_services_rigger_image_spec, image),
+        "imagePullPolicy": pull_policy(seen, &spec.redis_enterprise_services_rigger_image_spec),
         "args": arguments,
         "env": env,
         "ports": [
@@ -184,8 +184,7 @@ fn given_variables(given: &[Raw]) -> Vec<Raw> {
 }
 
 /// The operator's own image, unless the spec names another in whole or in part.
-fn image_of(seen: &Seen<'_>, own: &str) -> String {
-    let spec = &seen.cluster.spec.redis_enterprise_services_rigger_image_spec;
+pub(super) fn image_of(spec: &Image, own: &str) -> String {
     // A colon before the last slash belongs to the registry's port.
     let without_digest = own.split('@').next().unwrap_or(own);
     let colon = without_digest.rfind(':').filter(|colon| without_digest.rfind('/').is_none_or(|slash| slash < *colon));
@@ -199,8 +198,8 @@ fn image_of(seen: &Seen<'_>, own: &str) -> String {
     }
 }
 
-fn pull_policy<'a>(seen: &'a Seen<'_>) -> &'a str {
-    let given = said(seen.cluster.spec.redis_enterprise_services_rigger_image_spec.image_pull_policy.as_ref());
+pub(super) fn pull_policy<'a>(seen: &'a Seen<'_>, spec: &'a Image) -> &'a str {
+    let given = said(spec.image_pull_policy.as_ref());
     let own = || said(seen.host.known()?.image_pull_policy.as_ref());
     given.or_else(own).unwrap_or("IfNotPresent")
 }

@@ -27,15 +27,25 @@ pub(crate) struct World {
     pub(crate) rivals: Vec<Value>,
     pub(crate) databases: Vec<Value>,
     pub(crate) facts: Vec<(String, Value)>,
+    /// Why the cluster's nodes are not known, where it is not for want of a fact.
+    pub(crate) unknown: Option<String>,
     pub(crate) replies: Vec<(String, u16, Value)>,
     pub(crate) round: u32,
-    /// Racks of the first pods.
+    /// Racks of the Kubernetes nodes of the first pods; the others have no label.
     pub(crate) racks: Vec<String>,
+    /// Why Kubernetes nodes cannot be read, if they cannot.
+    pub(crate) nodes_unreadable: Option<String>,
+    /// What of the last plan the host left undone: kind, name, reason, message.
+    pub(crate) refused: Option<[&'static str; 4]>,
     /// Revisions of the first pods' templates.
     pub(crate) revisions: Vec<String>,
+    /// More labels: pod and key.
+    pub(crate) labels: Vec<(String, String)>,
     /// Why the containers of the first pods wait, if they do.
     pub(crate) stuck: Vec<String>,
     pub(crate) configmaps: Vec<Value>,
+    /// Accounts that an admin made.
+    pub(crate) accounts: Vec<Value>,
     /// What the step `upgrade` says of a change of version.
     pub(crate) upgrade: Value,
 }
@@ -54,12 +64,17 @@ impl Default for World {
             rivals: Vec::new(),
             databases: Vec::new(),
             facts: Vec::new(),
+            unknown: None,
             replies: Vec::new(),
             round: 0,
             racks: Vec::new(),
+            nodes_unreadable: None,
+            refused: None,
             revisions: Vec::new(),
+            labels: Vec::new(),
             stuck: Vec::new(),
             configmaps: Vec::new(),
+            accounts: Vec::new(),
             upgrade: json!({}),
         }
     }
@@ -200,9 +215,16 @@ impl World {
             let ordinal: usize = name.rsplit('-').next().and_then(|text| text.parse().ok()).unwrap_or_default();
             let mut pod =
                 json!({ "kind": "Pod", "metadata": { "name": name, "labels": {} }, "status": { "podIP": ip } });
+            let worker = format!("worker-{ordinal}");
+            pod["spec"] = json!({ "nodeName": worker });
+            let mut node = json!({ "kind": "Node", "metadata": { "name": worker, "labels": {} } });
             if let Some(rack) = self.racks.get(ordinal) {
-                pod["metadata"]["labels"]["topology.kubernetes.io/zone"] = json!(rack);
+                node["metadata"]["labels"]["topology.kubernetes.io/zone"] = json!(rack);
             }
+            for (_, key) in self.labels.iter().filter(|(pod, _)| pod == name) {
+                pod["metadata"]["labels"][key] = json!("");
+            }
+            given = given.object("kubernetes-nodes", &node);
             if let Some(revision) = self.revisions.get(ordinal) {
                 pod["metadata"]["labels"]["controller-revision-hash"] = json!(revision);
             }
@@ -229,11 +251,21 @@ impl World {
             ("rivals", &self.rivals),
             ("databases", &self.databases),
             ("configmaps", &self.configmaps),
+            ("accounts", &self.accounts),
         ];
         for (set, objects) in sets {
             for object in objects {
                 given = given.object(set, object);
             }
+        }
+        for name in self.unknown.iter().flat_map(|_| ["nodes", "nodes-status"]) {
+            given = given.unknown(name, self.unknown.as_deref().unwrap_or_default());
+        }
+        if let Some(why) = &self.nodes_unreadable {
+            given = given.unreadable("kubernetes-nodes", why);
+        }
+        if let Some([kind, name, reason, message]) = self.refused {
+            given = given.refused(kind, name, reason, message);
         }
         for (name, fact) in &self.facts {
             given = given.fact(name, fact);

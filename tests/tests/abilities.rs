@@ -1,0 +1,193 @@
+//! The operator over a real API server: fields that are taken from other managers, what a step learns of its refused
+//! amendments, kinds that are watched on demand and that may not be readable, facts on demand.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "test code; helpers of tests count as code to the lint"
+)]
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Node};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, RoleBinding};
+use kube::ResourceExt;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use serde_json::{Value, json};
+use stepwright_core::observation::REFUSED_NOTE;
+use stepwright_core::plan::{Plan, Progress, Wait};
+use stepwright_tests::api_server::{Running, SOON, Setup, client, kubeconfig, namespace, operator, operator_with};
+use stepwright_tests::native::{Native, core_object, primary};
+use stepwright_tests::wait::until;
+
+/// Amends the ConfigMap `theirs` with `spec.data`, and may take `data.value` from whoever has it.
+fn amends() -> Arc<Native> {
+    let step = json!({"name": "step", "primary": ["spec"], "writes": [{"apiVersion": "v1", "kind": "ConfigMap"}],
+        "observes": [{"name": "maps", "apiVersion": "v1", "kind": "ConfigMap", "select": {"labels": {}}, "fields": ["data"]}],
+        "takes": [{"apiVersion": "v1", "kind": "ConfigMap", "fields": ["data.value"]}]});
+    Native::new(json!({"name": "native", "version": "1", "steps": [step]}), "1", |observed| {
+        let data = primary(observed)["spec"]["data"].clone();
+        let wants = data.as_object().is_some_and(|data| !data.is_empty()) && !observed.deleting;
+        let amended = wants.then(|| core_object("ConfigMap", "theirs", json!({"data": data})));
+        Ok(Ok(Plan { amended: amended.into_iter().collect(), ..Plan::done() }))
+    })
+}
+
+/// What somebody else applies to `theirs`, with force.
+async fn they_say(running: &Running, map: Value) {
+    let mut body = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "theirs"}});
+    body.as_object_mut().unwrap().extend(map.as_object().unwrap().clone());
+    let theirs = PatchParams::apply("them").force();
+    running.api::<ConfigMap>().patch("theirs", &theirs, &Patch::Apply(&body)).await.unwrap();
+}
+
+fn says(map: &ConfigMap, key: &str, value: &str) -> bool {
+    map.data.as_ref().is_some_and(|data| data.get(key).is_some_and(|found| found == value))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_field_is_taken_where_the_manifest_names_it_and_no_other_is() {
+    let running = operator(&["step"], vec![amends()]).await;
+    they_say(&running, json!({"data": {"value": "theirs", "other": "theirs"}})).await;
+    running.apply("a", json!({"data": {"value": "ours"}})).await;
+    running.object::<ConfigMap>("theirs", |map| says(map, "value", "ours") && says(map, "other", "theirs")).await;
+    running.condition("a", "Ready", "True").await;
+
+    // One conflict that is not covered, and nothing is taken.
+    running.apply("a", json!({"data": {"value": "ours", "other": "ours"}})).await;
+    let (reason, message) = running.condition("a", "Degraded", "True").await;
+    assert_eq!(reason, "FieldConflict");
+    assert!(message.contains(r#".data.other belongs to field manager "them""#), "{message}");
+    running.object::<ConfigMap>("theirs", |map| says(map, "other", "theirs")).await;
+
+    // Given up, it stays as it is, since its manager lost it for good; and nothing is in the way of the end.
+    running.apply("a", json!({"data": {}})).await;
+    running.condition("a", "Ready", "True").await;
+    running.object::<ConfigMap>("theirs", |map| says(map, "value", "ours")).await;
+    running.things().delete("a", &DeleteParams::default()).await.unwrap();
+    until("the primary to go", SOON, || async {
+        running.things().get_opt("a").await.unwrap().map_or(Ok(()), |thing| Err(thing.data))
+    })
+    .await;
+    running.object::<ConfigMap>("theirs", |map| says(map, "value", "ours")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_taken_field_that_is_taken_back_each_time_is_a_fight() {
+    let running = operator(&["step"], vec![amends()]).await;
+    they_say(&running, json!({"data": {"value": "theirs"}})).await;
+    running.apply("a", json!({"data": {"value": "ours"}})).await;
+    let (reason, message) = until("a fight that is told", SOON, || async {
+        let map = running.api::<ConfigMap>().get("theirs").await.unwrap();
+        if says(&map, "value", "ours") {
+            they_say(&running, json!({"data": {"value": "theirs"}})).await;
+        }
+        let thing = running.things().get("a").await.unwrap();
+        let conditions = thing.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let degraded = conditions.iter().find(|it| it["type"] == "Degraded" && it["status"] == "True");
+        let text = |key: &str| degraded.and_then(|it| it[key].as_str()).unwrap_or_default().to_owned();
+        if text("reason") == "FieldFight" { Ok((text("reason"), text("message"))) } else { Err(conditions) }
+    })
+    .await;
+    assert_eq!(reason, "FieldFight");
+    assert!(message.contains("`data.value`") && message.contains("\"them\""), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_is_told_what_of_its_plan_the_api_server_refused() {
+    let plugin = amends();
+    let running = operator(&["step"], vec![plugin.clone()]).await;
+    they_say(&running, json!({"data": {"value": "theirs"}, "immutable": true})).await;
+    running.apply("a", json!({"data": {"value": "ours"}})).await;
+    let told = until("a note of the refusal", SOON, || async {
+        let asked = plugin.asked();
+        let note = asked.iter().flat_map(|it| &it.notes).rfind(|(step, _)| step == REFUSED_NOTE).cloned();
+        note.ok_or(asked.len())
+    })
+    .await;
+    let told: Value = serde_json::from_str(&told.1).unwrap();
+    assert_eq!((&told[0]["kind"], &told[0]["name"]), (&json!("ConfigMap"), &json!("theirs")), "{told}");
+    assert_eq!(told[0]["reason"], "Refused");
+    assert!(told[0]["message"].as_str().unwrap().contains("immutable"), "{told}");
+    assert_eq!(running.condition("a", "Degraded", "True").await.0, "Refused");
+}
+
+/// A client that has every right in one namespace, and none beside it.
+async fn confined(admin: &kube::Client, namespace: &str) -> kube::Client {
+    let binding: RoleBinding = serde_json::from_value(json!({
+        "metadata": {"name": "all"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"kind": "ServiceAccount", "name": "confined", "namespace": namespace}],
+    }))
+    .unwrap();
+    Api::<RoleBinding>::namespaced(admin.clone(), namespace).create(&PostParams::default(), &binding).await.unwrap();
+    let file = Kubeconfig::read_from(kubeconfig().unwrap()).unwrap();
+    let mut config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.unwrap();
+    config.auth_info.impersonate = Some(format!("system:serviceaccount:{namespace}:confined"));
+    kube::Client::try_from(config).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kind_that_may_not_be_read_says_so_and_is_watched_only_where_it_is_wanted() {
+    let step = json!({"name": "step", "primary": ["spec"], "facts": ["always"], "factsWhen": {"sometimes": "spec.rack"},
+        "observes": [{"name": "nodes", "apiVersion": "v1", "kind": "Node", "select": {"labels": {}},
+            "fields": ["metadata.labels"], "when": "spec.rack", "optional": true}]});
+    let plugin = Native::new(json!({"name": "native", "version": "1", "steps": [step]}), "1", |_| {
+        let wait = Wait { reason: "looking again".into(), again_in: Some(std::time::Duration::from_millis(200)) };
+        Ok(Ok(Plan { progress: Progress::Waiting(wait), ..Plan::done() }))
+    });
+    let admin = client().await;
+    let namespace = namespace(&admin).await;
+    let confined = confined(&admin, &namespace).await;
+    let running = operator_with(confined, namespace.clone(), &["step"], vec![plugin.clone()], Setup::default()).await;
+    let shown = |name: &str| {
+        let name = name.to_owned();
+        let asked = plugin.asked();
+        let last = asked.iter().rev().find(|it| it.primary.id.name == name).cloned();
+        async move { last.ok_or("not asked yet") }
+    };
+
+    // Who asks for no racks is not held up, and sees nothing.
+    running.apply("plain", json!({})).await;
+    let observed = until("the plain one", SOON, || shown("plain")).await;
+    assert_eq!(observed.objects[0].objects, []);
+    assert_eq!(observed.facts.iter().map(|fact| fact.name.as_str()).collect::<Vec<_>>(), ["always"]);
+
+    running.apply("racked", json!({"rack": "zone"})).await;
+    let observed = until("the one with racks", SOON, || shown("racked")).await;
+    assert_eq!(observed.facts.iter().map(|fact| fact.name.as_str()).collect::<Vec<_>>(), ["always", "sometimes"]);
+    let [status] = observed.objects[0].objects.as_slice() else { panic!("{:?}", observed.objects) };
+    assert_eq!((status.id.api_version.as_str(), status.id.kind.as_str()), ("v1", "Status"));
+    let status: Value = serde_json::from_str(&status.body).unwrap();
+    assert_eq!((&status["reason"], &status["code"]), (&json!("Forbidden"), &json!(403)));
+    assert!(status["message"].as_str().unwrap().contains("cannot list resource \"nodes\""), "{status}");
+
+    // With the right, the objects are there.
+    let node: Node = serde_json::from_value(json!({"metadata": {"name": "one", "labels": {"zone": "a"}}})).unwrap();
+    Api::<Node>::all(admin.clone()).create(&PostParams::default(), &node).await.unwrap();
+    let role: ClusterRole = serde_json::from_value(json!({"metadata": {"name": "nodes"},
+        "rules": [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "list", "watch"]}]}))
+    .unwrap();
+    Api::<ClusterRole>::all(admin.clone()).create(&PostParams::default(), &role).await.unwrap();
+    let binding: ClusterRoleBinding = serde_json::from_value(json!({"metadata": {"name": "nodes"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "nodes"},
+        "subjects": [{"kind": "ServiceAccount", "name": "confined", "namespace": namespace}]}))
+    .unwrap();
+    Api::<ClusterRoleBinding>::all(admin.clone()).create(&PostParams::default(), &binding).await.unwrap();
+    let zone = |zone: &'static str| {
+        let asked = plugin.asked();
+        let last = asked.iter().rev().find(|it| it.primary.id.name == "racked").cloned();
+        let bodies: Vec<String> =
+            last.iter().flat_map(|it| &it.objects[0].objects).map(|object| object.body.clone()).collect();
+        let found = bodies.iter().any(|body| body.contains(&format!("\"zone\":\"{zone}\"")));
+        async move { if found { Ok(()) } else { Err(bodies) } }
+    };
+    until("the node to be shown", 2 * SOON, || zone("a")).await;
+    // A change of a cluster-scoped object wakes primaries in every namespace.
+    let change = json!({"metadata": {"labels": {"zone": "b"}}});
+    Api::<Node>::all(admin.clone()).patch("one", &PatchParams::default(), &Patch::Merge(&change)).await.unwrap();
+    until("the change to be shown", SOON, || zone("b")).await;
+    let plain = until("the plain one", SOON, || shown("plain")).await;
+    assert_eq!(plain.objects[0].objects, []);
+    Api::<Node>::all(admin).delete(&node.name_any(), &DeleteParams::default()).await.unwrap();
+}
