@@ -3,7 +3,7 @@
 use serde_json::json;
 use stepwright_dev_cluster::repository;
 use stepwright_tests::wait::until;
-use stepwright_tests::world::{OPERATOR, SETTLES, World};
+use stepwright_tests::world::{FORMS, OPERATOR, SETTLES, World};
 
 const KINDS: [(&str, &str); 4] = [
     ("redisenterpriseclusters", "rec"),
@@ -127,11 +127,16 @@ pub(crate) async fn row_07_one_operator_replaced_and_never_doubled(world: &World
     until("the watch to begin", SETTLES, || async { if watch.lines().is_empty() { Err("nothing") } else { Ok(()) } })
         .await;
     let deployment = format!("deployment/{OPERATOR}");
+    let rolled_out = || {
+        until("the rollout", FORMS, || async {
+            world.kubectl(&["rollout", "status", &deployment, "--timeout=30s"]).map(drop)
+        })
+    };
     world.kubectl(&["rollout", "restart", &deployment]).unwrap();
-    world.kubectl(&["rollout", "status", &deployment, "--timeout=60s"]).unwrap();
+    rolled_out().await;
     // Back to the template that it came with.
     world.kubectl(&["rollout", "undo", &deployment]).unwrap();
-    world.kubectl(&["rollout", "status", &deployment, "--timeout=60s"]).unwrap();
+    rolled_out().await;
     let last = world.operator_pod().unwrap();
     assert_ne!(first, last);
     let mut alive = std::collections::BTreeSet::new();
