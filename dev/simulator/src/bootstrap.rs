@@ -11,7 +11,7 @@ use crate::{
     faults::Kind,
     node::Node,
     peers::{self, Join, JoinReply},
-    state::{ClusterState, Founding, NodeStatus, Refusal, digest},
+    state::{ClusterState, Founding, NodeStatus, Refusal, digest, versions},
     store, tls,
 };
 
@@ -182,8 +182,8 @@ pub fn view(node: &Node) -> Value {
 
 /// `supported_database_versions` of a node with this redis-server.
 pub fn database_versions(version: &str) -> Value {
-    let short: Vec<&str> = version.split('.').take(2).collect();
-    json!([{"db_type": "redis", "version": version, "redis_version": short.join("."), "major": true}])
+    let entry = |(short, full): (String, String)| json!({"db_type": "redis", "version": full, "redis_version": short, "major": true});
+    versions::offered(version).into_iter().map(entry).collect()
 }
 
 fn refuse(code: &'static str, message: impl Into<String>) -> Refusal {

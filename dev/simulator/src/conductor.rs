@@ -135,6 +135,7 @@ fn watch_shards(state: &ClusterState, view: &View<'_>, bdb: &crate::state::Bdb, 
                 other.group == shard.group
                     && other.role == ShardRole::Slave
                     && other.synced
+                    && bdb.parent_group(other).is_none()
                     && state.nodes.get(&other.node).is_some_and(NodeRecord::is_up)
                     && fresh(view, other.node)
                         .and_then(|report| report.shards.get(&other.uid))

@@ -60,7 +60,7 @@ async fn one(ask: &Ask<'_>, id: u32, rest: &[&str]) -> Result<Reply, Refusal> {
             ask.change(Command::Bdb(BdbCommand::Passwords { uid: id, change })).await.map(reply)
         }
         ("POST", ["upgrade"]) => {
-            Err(Refusal::new(406, "invalid_version", "the simulator has one redis-server version only"))
+            ask.change(Command::Bdb(BdbCommand::Upgrade { uid: id, body: ask.call.object()? })).await.map(reply)
         }
         ("POST", ["actions", word @ ("stop_traffic" | "resume_traffic")]) => {
             ask.change(Command::Bdb(BdbCommand::Traffic { uid: id, stopped: *word == "stop_traffic" })).await.map(reply)

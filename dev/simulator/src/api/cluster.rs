@@ -70,7 +70,21 @@ pub(super) async fn route(ask: &Ask<'_>, path: &[&str]) -> Result<Reply, Refusal
         ("GET", ["v1", "cluster", "actions"]) => Ok(Reply::json(json!({"actions": []}))),
         ("POST", ["v1", "cluster", "actions", "change_master"]) => change_master(ask).await,
         ("GET", ["v1", "cluster", "module-capabilities"]) => Ok(Reply::json(json!({"all_capabilities": []}))),
-        ("GET", ["v1", "modules"] | ["v1", "crdbs"]) => Ok(Reply::json(json!([]))),
+        ("GET", ["v1", "crdbs"]) => Ok(Reply::json(json!([]))),
+        ("GET", ["v1", "modules"]) => Ok(Reply::json(json!(state.all_modules()))),
+        ("GET", ["v1", "modules", id]) => {
+            let found = state.all_modules().into_iter().find(|one| one.get("uid").and_then(Value::as_str) == Some(id));
+            found
+                .map(Reply::json)
+                .ok_or_else(|| Refusal::not_found("module_not_exist", format!("module {id} does not exist")))
+        }
+        ("POST", ["v2", "modules"] | ["v2", "modules", "user-defined"]) => {
+            if !ask.call.body.starts_with(b"{") {
+                let why = "the simulator takes the description of a module as JSON, and no package";
+                return Err(Refusal::bad_request(why));
+            }
+            ask.change(Command::Module(ask.call.object()?)).await.map(reply)
+        }
         ("GET", ["v1", "logs"]) => Ok(Reply::json(logs(ask))),
         ("GET", ["v1", "suffixes"]) => Ok(Reply::json(json!([suffix(ask)]))),
         ("GET", ["v1", "suffix", name]) if *name == state.name => Ok(Reply::json(suffix(ask))),

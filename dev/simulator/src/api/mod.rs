@@ -325,6 +325,7 @@ async fn newest(ask: &Ask<'_>, path: &[&str]) -> Result<Reply, Refusal> {
             | "jsonschema" | "ocsp" | "metrics_config",
             ..,
         ]
+        | ["v2", "modules", ..]
         | ["v4", ..] => cluster::route(ask, path).await,
         _ => Err(unknown(call)),
     }

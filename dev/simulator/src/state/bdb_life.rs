@@ -72,6 +72,7 @@ impl ClusterState {
                 self.shard_mut(shard)?.synced = synced;
                 Ok(Value::Null)
             }
+            BdbCommand::Upgrade { uid, body } => self.upgrade_bdb(uid, &body, ctx),
             BdbCommand::Transfer { uid, kind, places } => self.begin_transfer(uid, kind, places, ctx),
             BdbCommand::TransferAt { uid, percent } => self.transfer_at(uid, percent),
             BdbCommand::TransferEnd { uid, failure } => self.end_transfer(uid, failure, ctx),
@@ -167,10 +168,17 @@ impl ClusterState {
         self.license_allows(ctx)?;
         known_fields(&patch)?;
         let mut bdb = self.free_bdb(uid)?;
+        let emptied = patch.get("module_list").and_then(Value::as_array).is_some_and(Vec::is_empty);
+        if emptied && bdb.config.get("module_list").and_then(Value::as_array).is_some_and(|list| !list.is_empty()) {
+            return Err(Refusal::new(406, "missing_module", "the modules of a database cannot be taken away"));
+        }
         for key in ["uid", "type"] {
             if patch.get(key).is_some_and(|value| *value != json!(uid) && bdb.config.get(key) != Some(value)) {
                 return Err(Refusal::new(406, "invalid_param", format!("{key} cannot be changed")));
             }
+        }
+        if patch.get("redis_version").is_some_and(|version| bdb.config.get("redis_version") != Some(version)) {
+            return Err(Refusal::new(406, "invalid_version", "redis_version is changed by an upgrade of the database"));
         }
         let port = patch.get("port").and_then(Value::as_u64).unwrap_or(0);
         if port != 0 && port != u64::from(bdb.endpoint.port) {

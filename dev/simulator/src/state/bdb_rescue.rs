@@ -79,6 +79,7 @@ impl ClusterState {
             one.group == master.group
                 && one.role == ShardRole::Slave
                 && one.synced
+                && bdb.parent_group(one).is_none()
                 && self.nodes.get(&one.node).is_some_and(|node| node.is_up())
         };
         let Some(replica) = bdb.shards.iter().find(ready).map(|one| one.uid) else {
@@ -103,7 +104,11 @@ impl ClusterState {
                 let masters = bdb.shards.iter().filter(|shard| shard.node == node && shard.role == ShardRole::Master);
                 masters.filter_map(|master| {
                     let ready = |one: &&Shard| {
-                        one.group == master.group && one.role == ShardRole::Slave && one.synced && up(one.node)
+                        one.group == master.group
+                            && one.role == ShardRole::Slave
+                            && one.synced
+                            && bdb.parent_group(one).is_none()
+                            && up(one.node)
                     };
                     bdb.shards.iter().find(ready).map(|replica| (bdb.uid, master.uid, replica.uid))
                 })

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{Bdb, BdbStatus, ClusterState, Context, Object, Refusal, defaults, transfer::check_location};
+use super::{
+    Bdb, BdbStatus, ClusterState, Context, Object, Refusal, defaults, transfer::check_location, versions::full,
+};
 use crate::tls;
 
 impl ClusterState {
@@ -67,6 +69,18 @@ impl ClusterState {
         {
             return Err(Refusal::bad_request(format!("{name} is not a name of a database")));
         }
+        if bdb.text("type") == "memcached" {
+            if bdb.config.get("module_list").and_then(Value::as_array).is_some_and(|list| !list.is_empty()) {
+                return refuse("memcached_cannot_use_modules", "a memcached database has no modules".to_owned());
+            }
+            if bdb.text("authentication_sasl_uname").is_empty() != bdb.text("authentication_sasl_pass").is_empty() {
+                return refuse("invalid_sasl_credentials", "SASL needs a name and a password, or neither".to_owned());
+            }
+            return refuse(
+                "invalid_type",
+                "the simulator runs no memcached databases; type redis is accepted".to_owned(),
+            );
+        }
         for (key, allowed, code) in [
             ("type", &["redis"][..], "invalid_type"),
             ("proxy_policy", &["single", "all-master-shards", "all-nodes"], "invalid_proxy_policy"),
@@ -124,9 +138,7 @@ impl ClusterState {
         if let Some(place) = bdb.config.get("backup_location").filter(|place| !place.is_null()) {
             check_location(place)?;
         }
-        if !empty("module_list") {
-            return refuse("missing_module", "the simulator has no modules".to_owned());
-        }
+        self.check_modules(bdb)?;
         for pem in bdb.listed_certificates() {
             if let Err(error) = tls::certificates_in(pem) {
                 return refuse("invalid_certificate", format!("a client certificate cannot be read: {error}"));
@@ -150,8 +162,7 @@ impl ClusterState {
             }
         }
         let wanted = bdb.text("redis_version");
-        let offered = |version: &str| version == wanted || version.starts_with(&format!("{wanted}."));
-        if !wanted.is_empty() && !self.nodes.values().any(|node| offered(&node.redis_version)) {
+        if !wanted.is_empty() && !self.nodes.values().any(|node| full(&node.redis_version, wanted).is_some()) {
             return refuse("invalid_version", format!("redis version {wanted} is not installed"));
         }
         let tags = bdb.config.get("tags").and_then(Value::as_array);

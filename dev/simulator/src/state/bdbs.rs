@@ -177,6 +177,8 @@ pub enum BdbCommand {
     Start { shard: u32, token: String },
     /// A replica caught up, or is known not to have.
     Synced { shard: u32, synced: bool },
+    /// `POST …/upgrade`.
+    Upgrade { uid: u32, body: Object },
     /// A backup, export or import begins.
     Transfer { uid: u32, kind: TransferKind, places: Vec<Value> },
     /// It is so far, in percent.
@@ -329,8 +331,11 @@ impl Bdb {
     /// The object as the API shows it: 100 keys and more, `port` 0 when it was chosen (REST reference, 16.11).
     pub fn view(&self, state: &ClusterState) -> Value {
         let mut view = self.config.clone();
-        let version =
-            self.shards.iter().find_map(|shard| state.nodes.get(&shard.node)).map(|node| node.redis_version.clone());
+        let installed =
+            self.shards.iter().find_map(|shard| state.nodes.get(&shard.node)).map(|node| &node.redis_version);
+        let version = installed.map(|installed| {
+            super::versions::full(installed, self.text("redis_version")).unwrap_or_else(|| installed.clone())
+        });
         let own = json!({
             "uid": self.uid, "status": self.status.word(), "action_uid": self.action,
             "shard_list": self.shards.iter().map(|shard| shard.uid).collect::<Vec<_>>(),

@@ -32,6 +32,8 @@ pub enum Command {
     Part(Part, Object),
     /// It is taken away.
     DropPart(Part),
+    /// `POST /v2/modules` and its newer names.
+    Module(Object),
     /// `POST /v1/cluster/sso/saml/metadata/idp`.
     IdentityProvider(String),
 }
@@ -67,6 +69,7 @@ impl ClusterState {
                 }
                 Ok(Value::Null)
             }
+            Command::Module(body) => self.add_module(&body),
             Command::Part(part, patch) => self.change_part(part, patch),
             Command::DropPart(part) => {
                 self.parts.remove(&part);

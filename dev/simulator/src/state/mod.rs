@@ -12,6 +12,7 @@ pub mod command;
 pub mod defaults;
 pub mod license;
 pub mod migration;
+mod modules;
 pub mod nodes;
 pub mod optional;
 pub mod placement;
@@ -19,6 +20,7 @@ pub mod refusal;
 pub mod reshard;
 pub mod transfer;
 pub mod users;
+pub mod versions;
 
 use std::collections::BTreeMap;
 
@@ -121,6 +123,9 @@ pub struct ClusterState {
     /// Shards on their way to another node (8).
     #[serde(default)]
     pub migrations: Vec<migration::Migration>,
+    /// Modules beside those that come with the product.
+    #[serde(default)]
+    pub modules: Vec<Value>,
     /// Actions, running and finished (7).
     pub actions: Vec<Action>,
     /// Event log (4.5), newest last.
@@ -176,6 +181,7 @@ impl ClusterState {
                 .map(|name| (name.to_owned(), certificate.clone()))
                 .collect(),
             parts: optional::Parts::new(),
+            modules: Vec::new(),
             migrations: Vec::new(),
             actions: Vec::new(),
             log: Vec::new(),

@@ -37,6 +37,8 @@ pub struct Reshard {
     pub hold: u64,
     /// When the stage began.
     pub since: Millis,
+    /// The shards that it brings. As many groups as before means that they take the places of the old ones.
+    pub incoming: Vec<u32>,
 }
 
 impl Reshard {
@@ -60,8 +62,8 @@ impl Bdb {
     /// The group whose data a shard copies, if it is one that resharding brings and that has not taken over its slots yet.
     pub fn parent_group(&self, shard: &Shard) -> Option<u32> {
         let reshard = self.reshard.as_ref().filter(|reshard| reshard.before_cut())?;
-        let place = shard.group % self.factor(reshard);
-        (place != 0).then(|| shard.group - place)
+        let own = reshard.incoming.contains(&shard.uid);
+        own.then(|| shard.group - shard.group % self.factor(reshard))
     }
 
     /// Where a shard gets its data from; `None` for masters.
@@ -71,11 +73,16 @@ impl Bdb {
         }
         match self.parent_group(shard) {
             Some(parent) => {
-                let head = self.shards.iter().find(|one| one.group == shard.group)?;
+                let head = self.head_of(shard.group)?;
                 if head.uid == shard.uid { self.master(parent) } else { Some(head) }
             }
             None => self.master(shard.group),
         }
+    }
+
+    /// The first of the shards that a resharding brings to a group: the master to be.
+    fn head_of(&self, group: u32) -> Option<&Shard> {
+        self.shards.iter().find(|one| one.group == group && self.parent_group(one).is_some())
     }
 
     /// `maxmemory` that a shard's process has now: while a resharding goes on, each may hold what its parent held.
@@ -90,7 +97,7 @@ impl Bdb {
     pub(super) fn undo_reshard(&mut self) {
         let Some(reshard) = self.reshard.clone().filter(Reshard::before_cut) else { return };
         let factor = self.factor(&reshard);
-        self.shards.retain(|shard| shard.group.is_multiple_of(factor));
+        self.shards.retain(|shard| !reshard.incoming.contains(&shard.uid));
         self.shards.iter_mut().for_each(|shard| shard.group /= factor);
         self.reshard = None;
         self.version += 1;
@@ -106,7 +113,7 @@ impl Bdb {
 impl ClusterState {
     /// Adds the shards that `shards_count` asks for. The database is not in the state now.
     pub(super) fn begin_reshard(&mut self, bdb: &mut Bdb, from: u32, ctx: &Context) -> Result<(), Refusal> {
-        let reshard = Reshard { from, stage: Stage::Copy, hold: 0, since: ctx.now };
+        let mut reshard = Reshard { from, stage: Stage::Copy, hold: 0, since: ctx.now, incoming: Vec::new() };
         let factor = bdb.factor(&reshard);
         bdb.shards.iter_mut().for_each(|shard| shard.group *= factor);
         let more = bdb.groups() - from;
@@ -126,6 +133,7 @@ impl ClusterState {
         for (group, (head, replica)) in new_groups.zip(placed?) {
             for node in [Some(head), replica].into_iter().flatten() {
                 let shard = self.new_shard(node, ShardRole::Slave, group, bdb.groups());
+                reshard.incoming.push(shard.uid);
                 bdb.shards.push(shard);
             }
         }
@@ -151,10 +159,9 @@ impl ClusterState {
             reshard.hold = bdb.version;
         }
         if stage == Some(Stage::Cut) {
-            let mut heads: Vec<u32> = Vec::new();
-            for group in 0..groups {
-                let head = bdb.shards.iter().find(|shard| shard.group == group);
-                heads.extend(head.filter(|shard| bdb.parent_group(shard).is_some()).map(|shard| shard.uid));
+            let heads: Vec<u32> = (0..groups).filter_map(|group| bdb.head_of(group)).map(|head| head.uid).collect();
+            if reshard.from == groups {
+                bdb.shards.retain(|shard| reshard.incoming.contains(&shard.uid));
             }
             for shard in &mut bdb.shards {
                 shard.slots = slots::range(shard.group, groups);
