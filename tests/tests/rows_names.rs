@@ -208,10 +208,10 @@ async fn row_49_a_port_that_is_taken_is_refused(world: &World) {
     until("the reservation", SETTLES, || async { reserve(json!(["12112"])) }).await;
     apply(world, "port-reserved", json!({"databasePort": 12_112}));
     told(world, "port-reserved", &["port_unavailable", "spec.databasePort: a free port"]).await;
-    apply(world, "port-reserved", json!({"databasePort": 12_113}));
+    // The port of a resource never changes, so it is the reservation that has to go.
+    until("no reservation", SETTLES, || async { reserve(json!([])) }).await;
     settled(world, "port-reserved").await;
     remove(world, "port-reserved").await;
-    until("no reservation", SETTLES, || async { reserve(json!([])) }).await;
 }
 
 async fn row_49_memory_that_does_not_fit_is_told(world: &World) {
