@@ -153,9 +153,7 @@ async fn row_56_a_database_made_through_the_api_gets_services_and_is_not_adopted
     }
     // A resource of that name does not take it over, and says whose it is.
     apply(world, "by-hand", json!({}));
-    let redb = world.field("redb", "by-hand", "/status/specStatus", "Invalid", SETTLES).await;
-    let told = condition(&redb, "Ready")["message"].as_str().unwrap().to_owned();
-    assert!(told.contains("no resource made it"), "{told}");
+    told(world, "by-hand", &["metadata.name", "no resource made it"]).await;
     world.kubectl(&["delete", "redb", "by-hand", "--timeout=60s"]).unwrap();
     let found = bdb(world, "by-hand").expect("the resource took the database along");
     assert_eq!(found["tags"].as_array().map_or(0, Vec::len), 0, "{found}");
@@ -168,6 +166,8 @@ async fn row_48_a_name_that_is_taken_is_refused(world: &World) {
     // Whether of two resources with one name, or of one that was told so and then got its way.
     let body = json!({"name": "taken", "memory_size": 104_857_600});
     until("the API to take it", SETTLES, || async { world.rest("POST", "/v1/bdbs", Some(&body)) }).await;
+    // The operator has seen it.
+    until("its Service", SETTLES, || async { world.get("service", "taken") }).await;
     apply(world, "taken", json!({}));
     world.field("redb", "taken", "/status/specStatus", "Invalid", SETTLES).await;
     let uid = bdb(world, "taken").unwrap()["uid"].clone();
@@ -208,10 +208,10 @@ async fn row_49_a_port_that_is_taken_is_refused(world: &World) {
     until("the reservation", SETTLES, || async { reserve(json!(["12112"])) }).await;
     apply(world, "port-reserved", json!({"databasePort": 12_112}));
     told(world, "port-reserved", &["port_unavailable", "spec.databasePort: a free port"]).await;
-    apply(world, "port-reserved", json!({"databasePort": 12_113}));
+    // The port of a resource never changes, so it is the reservation that has to go.
+    until("no reservation", SETTLES, || async { reserve(json!([])) }).await;
     settled(world, "port-reserved").await;
     remove(world, "port-reserved").await;
-    until("no reservation", SETTLES, || async { reserve(json!([])) }).await;
 }
 
 async fn row_49_memory_that_does_not_fit_is_told(world: &World) {

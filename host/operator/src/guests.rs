@@ -146,19 +146,19 @@ impl Guests {
     }
 
     /// What a key of the ConfigMap says, if it is there.
-    fn from_map(&self, key: &str) -> Option<&str> {
+    fn said_in_map(&self, key: &str) -> Option<&str> {
         let data = self.map.seen.get(&self.settings.map)?;
         data.get(key).map(|text| text.trim())
     }
 
     fn selector(&self) -> Option<String> {
         let option = self.settings.label.as_deref().unwrap_or_default();
-        let label = self.from_map(&self.settings.label_key).unwrap_or(option);
+        let label = self.said_in_map(&self.settings.label_key).unwrap_or(option);
         Some(label).filter(|label| !label.is_empty()).map(str::to_owned)
     }
 
     fn wanted(&self) -> BTreeSet<String> {
-        let listed: Vec<&str> = match self.from_map(&self.settings.names_key) {
+        let listed: Vec<&str> = match self.said_in_map(&self.settings.names_key) {
             Some(text) => text.split(',').collect(),
             None => self.settings.names.iter().map(String::as_str).collect(),
         };
