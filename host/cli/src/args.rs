@@ -389,7 +389,8 @@ mod tests {
         let handed = RunArgs::try_parse_from(given.into_iter().chain(chosen)).unwrap().handed_on();
         let mut wanted: Vec<&str> = chosen.into_iter().chain(["--log-format=json"]).collect();
         let mut handed: Vec<&str> = handed.iter().map(String::as_str).collect();
-        (wanted.sort_unstable(), handed.sort_unstable());
+        wanted.sort_unstable();
+        handed.sort_unstable();
         assert_eq!(handed, wanted);
         assert!(RunArgs::try_parse_from(["run", "--steps=a", "--delegated-steps=b"]).is_err());
     }
