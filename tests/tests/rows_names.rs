@@ -2,6 +2,7 @@
 //! what the cluster refuses reaches the user.
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::indexing_slicing,
     reason = "test code; helpers of tests count as code to the lint"
 )]
