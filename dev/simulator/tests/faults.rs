@@ -1,6 +1,12 @@
 //! Failures on demand on one node, as the API shows them; numbers as in the REST reference, 16.7. What the operator makes of
 //! them is in `tests/tests/failures.rs`. F14 and F17 are with backups and Replica Of.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "test code; helpers of tests count as code to the lint"
+)]
+
 mod common;
 
 use common::{CLUSTER, Node, Nodes, PASSWORD, USER, until};

@@ -1,5 +1,11 @@
 //! Failures that need several nodes, as the API shows them (REST reference, 16.7). Those of one node are in `faults`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "test code; helpers of tests count as code to the lint"
+)]
+
 mod common;
 
 use common::{Nodes, redis_servers, until};

@@ -1,5 +1,11 @@
 //! Where shards are: racks, a shard that moves alone, nodes in maintenance.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "test code; helpers of tests count as code to the lint"
+)]
+
 mod common;
 
 use common::{CLUSTER, Nodes, PASSWORD, USER, until};
