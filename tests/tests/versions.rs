@@ -155,7 +155,12 @@ async fn a_swap_is_rehearsed_measured_told_and_written_down_and_taking_it_away_u
     metric(&running, "stepwright_plugin_swap_seconds_count 1").await;
     put(&running, "p", "step two", &[], &[]).await;
     written(&running, "a-step", "two").await;
-    assert_eq!(told(&running, "p", "active", "PluginActive").await["previous"], digest("step one"));
+    // What it did is there before what is said of it.
+    until("word of the second", SOON, || async {
+        let said = told(&running, "p", "active", "PluginActive").await;
+        if said.get("previous") == Some(&digest("step one")) { Ok(()) } else { Err(said) }
+    })
+    .await;
     written(&running, "a-other", "embedded").await;
 
     running.api::<ConfigMap>().delete("p", &DeleteParams::default()).await.unwrap();

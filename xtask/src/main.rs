@@ -11,6 +11,7 @@ mod foreign;
 mod generate;
 mod interrupt;
 mod kubectl;
+mod lanes;
 mod licences;
 mod paths;
 #[allow(unreachable_pub, reason = "it is written as if others called it, too")]

@@ -11,13 +11,16 @@ use serde_json::Value;
 use crate::build::{self, cargo};
 use crate::command::run;
 use crate::paths::Paths;
-use crate::{features, foreign, plugins, setup};
+use crate::{features, foreign, lanes, plugins, setup};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// Run only one part
     #[arg(long, value_enum)]
     only: Option<Part>,
+    /// Run rows of the checklist a second time, after the operator was killed, and compare docs/features.md with what they show
+    #[arg(long)]
+    twice: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -55,16 +58,20 @@ pub(crate) fn run_tests(paths: &Paths, options: &Options) -> anyhow::Result<()> 
         stage("integration tests", || run(tests(paths).args(targets(paths, |package| package != E2E)?)))?;
     }
     if wants(Part::E2e) {
-        stage("end-to-end tests", || {
+        let all = names(paths, |package| package == E2E)?;
+        let (on_clusters, others): (Vec<String>, Vec<String>) = all.into_iter().partition(|name| is_lane(name));
+        stage("end-to-end tests", || run(tests(paths).args(chosen(others)).args(["--", "--test-threads=1"])))?;
+        stage("rows of the checklist, and failures", || {
             // So that nothing is there afterwards but what these tests showed.
             match std::fs::remove_dir_all(features::results(paths)) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
                 _ => {}
             }
-            let targets = targets(paths, |package| package == E2E)?;
-            run(tests(paths).args(targets).args(["--", "--test-threads=1"]))
+            lanes::run(paths, &on_clusters, options.twice)
         })?;
-        stage("docs/features.md", || features::page(paths, &groups(paths)?, true))?;
+        if options.twice {
+            stage("docs/features.md", || features::page(paths, &groups(paths)?, true))?;
+        }
     }
     println!("all tests passed in {:.0} s", started.elapsed().as_secs_f64());
     Ok(())
@@ -87,6 +94,11 @@ fn native(mut command: Command, paths: &Paths) -> Command {
     command
 }
 
+/// Programs that have a development cluster to themselves for minutes, and generous deadlines, so that two may run at a time.
+fn is_lane(name: &str) -> bool {
+    name.starts_with("rows_") || name == "failures"
+}
+
 /// The test programs that hold rows of the checklist.
 pub(crate) fn groups(paths: &Paths) -> anyhow::Result<BTreeSet<String>> {
     let all = names(paths, |package| package == E2E)?;
@@ -96,8 +108,12 @@ pub(crate) fn groups(paths: &Paths) -> anyhow::Result<BTreeSet<String>> {
 /// The integration tests of some packages, as options of `cargo test`. The whole workspace is named all the same, and targets
 /// within it are chosen: with fewer packages cargo would unite their features differently, and compile wasmtime once more.
 fn targets(paths: &Paths, wanted: impl Fn(&str) -> bool) -> anyhow::Result<Vec<String>> {
-    let options = names(paths, wanted)?.into_iter().flat_map(|name| ["--test".to_owned(), name]);
-    Ok(std::iter::once("--workspace".to_owned()).chain(options).collect())
+    Ok(chosen(names(paths, wanted)?))
+}
+
+pub(crate) fn chosen(names: impl IntoIterator<Item = String>) -> Vec<String> {
+    let options = names.into_iter().flat_map(|name| ["--test".to_owned(), name]);
+    std::iter::once("--workspace".to_owned()).chain(options).collect()
 }
 
 /// The integration tests of some packages by name.
@@ -119,7 +135,7 @@ fn names(paths: &Paths, wanted: impl Fn(&str) -> bool) -> anyhow::Result<BTreeSe
     Ok(chosen)
 }
 
-fn tests(paths: &Paths) -> Command {
+pub(crate) fn tests(paths: &Paths) -> Command {
     let mut command = cargo(paths, "test");
     // A folder of our own holds all that `KUBEBUILDER_ASSETS` usually names; one that was given stays.
     if std::env::var_os("KUBEBUILDER_ASSETS").is_none_or(|value| value.is_empty()) {

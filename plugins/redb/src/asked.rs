@@ -9,6 +9,8 @@ use crate::seen::Seen;
 use crate::settings::{Bdb, RolePermission};
 use crate::status::ALERTS;
 
+/// The id of the call that looks which databases there are now.
+const LOOK: &str = "look";
 /// Every id of a call that only reads begins so.
 const READ: &str = "read ";
 
@@ -46,6 +48,18 @@ pub(crate) fn calls(seen: &Seen<'_>, bdb: &Bdb) -> Vec<Call> {
         calls.push(Call::get("read alerts", format!("/v1/bdbs/alerts/{}", bdb.uid)));
     }
     calls
+}
+
+/// Reads the names of the cluster's databases, as they are now.
+pub(crate) fn look() -> Call {
+    Call::get(LOOK, "/v1/bdbs?fields=uid,name")
+}
+
+/// What that read said; `None` if it was not asked.
+pub(crate) fn listed(seen: &Seen<'_>) -> Option<Result<Vec<String>, String>> {
+    let reply = seen.observed.reply(LOOK)?;
+    let listed = reply.json::<Vec<Named>>().filter(|_| reply.is_success());
+    Some(listed.map(|all| all.into_iter().map(|one| one.name).collect()).ok_or_else(|| reply.error_text()))
 }
 
 /// The round before this one read.

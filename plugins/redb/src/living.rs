@@ -12,7 +12,7 @@ use crate::spec::Cluster;
 use crate::status::Status;
 use crate::unsupported::{self, Note};
 use crate::wanted::creation;
-use crate::{guest, hidden, keeping, rules};
+use crate::{asked, guest, hidden, keeping, rules};
 
 pub(crate) fn plan(seen: &Seen<'_>) -> Result<Plan, Failure> {
     let secret = DatabaseSecret::of(seen);
@@ -81,6 +81,22 @@ fn create(
     let Some((reply, _)) = seen.reply("create") else {
         if let Some(held) = license_holds(seen, bdbs, &status)? {
             return Ok(held);
+        }
+        // The fact may be a second old; somebody may have made a database of the name since.
+        match asked::listed(seen) {
+            None => {
+                let text = format!("looking whether the cluster has a database `{name}` by now");
+                return Ok(Decision::waiting(status, text, SOON).call(asked::look()));
+            }
+            Some(Err(why)) => {
+                let text = format!("whether the cluster has a database `{name}` by now is not known: {why}");
+                return Ok(Decision::waiting(status, text, AFTER_SILENCE));
+            }
+            Some(Ok(names)) if names.iter().any(|listed| listed == name) => {
+                let text = format!("the cluster has had a database `{name}` for a moment; whose it is is known soon");
+                return Ok(Decision::waiting(status, text, SOON));
+            }
+            Some(Ok(_)) => {}
         }
         let call = Call::post("create", "/v1/bdbs").body(&creation(seen, cluster, secret));
         return Ok(Decision::waiting(status, format!("making database `{name}`"), SOON).call(call));

@@ -116,6 +116,7 @@ pub(crate) fn manifest() -> Manifest {
         .writes("v1", "Secret")
         .writes("v1", "Service")
         .calls([
+            "GET /v1/bdbs",
             "POST /v1/bdbs",
             "PUT /v1/bdbs/*",
             "DELETE /v1/bdbs/*",

@@ -73,7 +73,12 @@ fn world(redb: &Value, bdbs: &Value) -> Given {
 }
 
 fn read(given: &Given) -> Value {
-    match given.run::<Redb>() {
+    let looks = |plan: &stepwright_sdk::Plan| plan.calls.iter().any(|call| call.id == "look");
+    let planned = match given.run::<Redb>() {
+        Ok(plan) if looks(&plan) => given.clone().reply("look", 200, &json!([])).run::<Redb>(),
+        planned => planned,
+    };
+    match planned {
         Ok(planned) => {
             common::admitted::check::<Redb>(&planned, &given.observation().primary.id);
             readable(&planned)

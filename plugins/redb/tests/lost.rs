@@ -143,3 +143,33 @@ fn two_that_were_made_at_the_same_moment_are_both_kept_and_the_second_is_told() 
         "{note}"
     );
 }
+
+/// The list that a step is shown may be a second old.
+#[test]
+fn a_name_that_was_taken_a_moment_ago_is_not_made_twice() {
+    let bare = |listed: Option<(u16, serde_json::Value)>| {
+        let given = common::secret(
+            stepwright_sdk::testing::Given::new::<stepwright_redb::Redb>(&redb(&json!({})))
+                .object("clusters", &common::rec("Running"))
+                .object("statefulsets", &json!({ "kind": "StatefulSet", "metadata": { "name": "rec" } }))
+                .fact("bdbs", &json!([]))
+                .fact("license", &json!({ "expired": false, "shards_limit": 4 }))
+                .fact("cluster", &json!({})),
+            "redb-mydb",
+            Some("fp:1111"),
+            true,
+        );
+        let given = match listed {
+            Some((status, body)) => given.reply("look", status, &body),
+            None => given,
+        };
+        stepwright_sdk::testing::readable(&given.run::<stepwright_redb::Redb>().unwrap())
+    };
+    let asked = bare(None);
+    assert_eq!((&asked["calls"][0]["id"], asked["calls"].as_array().map(Vec::len)), (&json!("look"), Some(1)));
+    assert_eq!(bare(Some((200, json!([{ "uid": 3, "name": "other" }]))))["calls"][0]["id"], "create");
+    for (status, body) in [(200, json!([{ "uid": 3, "name": "mydb" }])), (503, json!({})), (200, json!("half"))] {
+        let waits = bare(Some((status, body)));
+        assert!(waits["calls"].as_array().is_none_or(Vec::is_empty), "{waits}");
+    }
+}
