@@ -58,7 +58,13 @@ pub(crate) fn run_tests(paths: &Paths, options: &Options) -> anyhow::Result<()> 
         stage("integration tests", || run(tests(paths).args(targets(paths, |package| package != E2E)?)))?;
     }
     if wants(Part::E2e) {
-        let all = names(paths, |package| package == E2E)?;
+        let mut all = names(paths, |package| package == E2E)?;
+        if !options.twice {
+            for name in long(paths)? {
+                println!("left for --twice: {name}");
+                all.remove(&name);
+            }
+        }
         let (on_clusters, others): (Vec<String>, Vec<String>) = all.into_iter().partition(|name| is_lane(name));
         stage("end-to-end tests", || run(tests(paths).args(chosen(others)).args(["--", "--test-threads=1"])))?;
         stage("rows of the checklist, and failures", || {
@@ -94,6 +100,20 @@ fn native(mut command: Command, paths: &Paths) -> Command {
     command
 }
 
+/// Test programs that are left out unless everything is asked for; `tests/Cargo.toml` names them, with the reason.
+fn long(paths: &Paths) -> anyhow::Result<Vec<String>> {
+    let all = metadata(paths)?;
+    let packages = all.get("packages").and_then(Value::as_array).into_iter().flatten();
+    let listed = packages.filter_map(|package| package.pointer("/metadata/stepwright/long")?.as_array().cloned());
+    Ok(listed.flatten().filter_map(|name| Some(name.as_str()?.to_owned())).collect())
+}
+
+fn metadata(paths: &Paths) -> anyhow::Result<Value> {
+    let output = cargo(paths, "metadata").args(["--no-deps", "--format-version", "1"]).output()?;
+    ensure!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).context("cargo metadata printed something else")
+}
+
 /// Programs that have a development cluster to themselves for minutes, and generous deadlines, so that two may run at a time.
 fn is_lane(name: &str) -> bool {
     name.starts_with("rows_") || name == "failures"
@@ -118,9 +138,7 @@ pub(crate) fn chosen(names: impl IntoIterator<Item = String>) -> Vec<String> {
 
 /// The integration tests of some packages by name.
 fn names(paths: &Paths, wanted: impl Fn(&str) -> bool) -> anyhow::Result<BTreeSet<String>> {
-    let output = cargo(paths, "metadata").args(["--no-deps", "--format-version", "1"]).output()?;
-    ensure!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
-    let metadata: Value = serde_json::from_slice(&output.stdout).context("cargo metadata printed something else")?;
+    let metadata = metadata(paths)?;
     let list = |value: &Value, key: &str| value.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
     let text = |value: &Value| value.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
     let is_test = |target: &Value| list(target, "kind").iter().any(|kind| kind == "test");

@@ -113,6 +113,9 @@ pub(crate) struct BrokerArgs {
     /// A folder that outlives the process: which bindings were handed out is kept there.
     #[arg(long, env = "STEPWRIGHT_BROKER_DATA")]
     pub(crate) data: PathBuf,
+    /// What absolute paths are below. A development cluster gives each container a folder in place of a root.
+    #[arg(long, env = "STEPWRIGHT_DEV_ROOT", default_value = "/")]
+    pub(crate) root: PathBuf,
     /// The address on which it is served.
     #[arg(long, env = "STEPWRIGHT_DEV_BIND", default_value = "0.0.0.0")]
     pub(crate) bind_address: IpAddr,

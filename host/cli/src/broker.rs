@@ -1,6 +1,7 @@
 //! `stepwright service-broker`: puts client, login and folder together, and serves until told to stop.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use anyhow::Context as _;
 use kube::Client;
@@ -17,12 +18,13 @@ pub(crate) fn run(args: BrokerArgs) -> anyhow::Result<()> {
 
 async fn operate(args: BrokerArgs) -> anyhow::Result<()> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let file = &args.password_file;
-    let password = std::fs::read_to_string(file).with_context(|| format!("failed to read {}", file.display()))?;
+    let within = |path: &Path| args.root.join(path.strip_prefix("/").unwrap_or(path));
+    let (file, data) = (within(&args.password_file), within(&args.data));
+    let password = std::fs::read_to_string(&file).with_context(|| format!("failed to read {}", file.display()))?;
     let login = Login::new(&args.username, password.trim_end_matches(['\r', '\n']))?;
     let client =
         Client::try_default().await.context("failed to find a cluster: no in-cluster account and no kubeconfig")?;
-    let broker = Broker::open(client, args.namespace, args.cluster, login, &args.data)?;
+    let broker = Broker::open(client, args.namespace, args.cluster, login, &data)?;
     let address = SocketAddr::new(args.bind_address, args.port);
     let stop = CancellationToken::new();
     let served = serve(address, broker, stop.clone());
