@@ -30,6 +30,18 @@ async fn plugins_through_their_lives() {
     world.cluster.stop().await.unwrap();
 }
 
+/// Of the operator, and of the process that runs the services rigger alone.
+fn metrics(world: &World) -> anyhow::Result<String> {
+    let mut pods = vec![world.operator_pod()?];
+    let riggers = world.list("pods", "name=services-rigger")?;
+    pods.extend(riggers.iter().filter_map(|pod| Some(pod["metadata"]["name"].as_str()?.to_owned())));
+    let mut all = String::new();
+    for pod in pods {
+        all.push_str(&http(world.address(&pod)?, 8080, "GET", "/metrics", None, None)?.1);
+    }
+    Ok(all)
+}
+
 /// How many Services carry the label that the example plugin sets.
 async fn labelled(world: &World, wanted: bool) {
     until(&format!("label on Services: {wanted}"), SETTLES, || async {
@@ -48,9 +60,8 @@ async fn a_shadow_is_compared_and_then_promoted(world: &World) {
     state(world, "shadowed", "shadow").await;
     // A question that nobody answered before: the plan is compared.
     world.kubectl(&["label", "rec", "rec", "asked=again"]).unwrap();
-    let pod = world.operator_pod().unwrap();
     until("differences of the shadow", SETTLES, || async {
-        let (_, text) = http(world.address(&pod)?, 8080, "GET", "/metrics", None, None)?;
+        let text = metrics(world)?;
         let differing = |line: &&str| line.starts_with("stepwright_plugin_shadow_differences") && !line.ends_with(" 0");
         text.lines().find(differing).map(str::to_owned).ok_or_else(|| anyhow::anyhow!("none is counted"))
     })
@@ -171,8 +182,7 @@ fn no_password_is_anywhere(world: &World) {
     let named = |wanted: &str| passwords.iter().any(|(name, _)| name == wanted);
     assert!(named("rec/password") && named("redb-mydb/password"), "the search has nothing to look for");
 
-    let pod = world.operator_pod().unwrap();
-    let (_, metrics) = http(world.address(&pod).unwrap(), 8080, "GET", "/metrics", None, None).unwrap();
+    let metrics = metrics(world).unwrap();
     let everywhere = [
         ("the journal", stepwright(world, &["journal", "export"]).unwrap()),
         ("explain", stepwright(world, &["explain", "rec/rec", "--passes", "50"]).unwrap()),

@@ -20,7 +20,7 @@ fn with(spec: Value, accounts: bool) -> World {
     world.facts.push(("host".into(), host()));
     if accounts {
         world
-            .accounts
+            .broker_accounts
             .push(json!({ "kind": "ServiceAccount", "metadata": { "name": "redis-enterprise-service-broker" } }));
     }
     world
