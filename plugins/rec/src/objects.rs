@@ -13,11 +13,13 @@ mod statefulset;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use serde_json::{Value, json};
 use stepwright_sdk::Plan;
 
 use crate::Course;
 use crate::formation::View;
 use crate::managed::Parts;
+use crate::passthrough::canonical_all;
 use crate::seen::Seen;
 use crate::storage;
 
@@ -63,6 +65,42 @@ struct Bare<'a> {
 struct WithSpec<'a, S> {
     metadata: Metadata<'a>,
     spec: S,
+}
+
+/// The spec of a Deployment whose one pod has its volume or its Lease until it is gone, and is therefore never doubled.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Single<'a> {
+    replicas: u32,
+    strategy: Strategy,
+    selector: LabelSelector<'a>,
+    template: Template<'a>,
+}
+
+#[derive(Serialize)]
+struct Strategy {
+    r#type: &'static str,
+}
+
+#[derive(Serialize)]
+struct Template<'a> {
+    metadata: Metadata<'a>,
+    spec: BTreeMap<&'a str, Value>,
+}
+
+impl<'a> Single<'a> {
+    fn new(selector: BTreeMap<&'a str, &'a str>, template: Template<'a>) -> Self {
+        let selector = LabelSelector { match_labels: selector };
+        Self { replicas: 1, strategy: Strategy { r#type: "Recreate" }, selector, template }
+    }
+}
+
+/// The user's pull secrets, and those that the operator's own image needs.
+fn pull_secrets(seen: &Seen<'_>) -> Vec<Value> {
+    let mut pull: Vec<Value> = canonical_all(&seen.cluster.spec.pull_secrets).collect();
+    let own = seen.host.known().into_iter().flat_map(|host| &host.image_pull_secrets);
+    pull.extend(own.map(|name| json!({ "name": name })).filter(|it| !pull.contains(it)).collect::<Vec<_>>());
+    pull
 }
 
 #[derive(Serialize)]

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use stepwright_sdk::{Plan, SecretValue, generate, plain};
 
 use super::rigger::{image_of, pull_policy};
-use super::{LabelSelector, Metadata, WithSpec, labels, metadata};
+use super::{Metadata, Single, Template, WithSpec, labels, metadata, pull_secrets};
 use crate::passthrough::canonical_all;
 use crate::quantity::Quantity;
 use crate::seen::Seen;
@@ -26,21 +26,6 @@ const DATA: &str = "/var/lib/service-broker";
 const LOGIN: &str = "/etc/service-broker";
 /// The group that the volume is given to.
 const GROUP: u32 = 1001;
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct DeploymentSpec<'a> {
-    replicas: u32,
-    strategy: Value,
-    selector: LabelSelector<'a>,
-    template: Template<'a>,
-}
-
-#[derive(Serialize)]
-struct Template<'a> {
-    metadata: Metadata<'a>,
-    spec: BTreeMap<&'a str, Value>,
-}
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -101,13 +86,7 @@ pub(super) fn desire(mut plan: Plan, seen: &Seen<'_>) -> Plan {
     let secret = Secret { metadata: metadata(seen), r#type: "Opaque", string_data };
     let port = json!({ "name": "http", "port": 80, "targetPort": "http", "protocol": "TCP" });
     let service = json!({ "selector": selector(seen), "ports": [port] });
-    let deployment = DeploymentSpec {
-        replicas: 1,
-        // Its volume is on one node at a time.
-        strategy: json!({ "type": "Recreate" }),
-        selector: LabelSelector { match_labels: selector(seen) },
-        template: template(seen, broker, &image),
-    };
+    let deployment = Single::new(selector(seen), template(seen, broker, &image));
     plan.desire("v1", "Secret", &name, &secret)
         .desire("v1", "Service", &name, &WithSpec { metadata: metadata(seen), spec: service })
         .desire("apps/v1", "Deployment", &name, &WithSpec { metadata: metadata(seen), spec: deployment })
@@ -127,9 +106,7 @@ fn template<'a>(seen: &'a Seen<'_>, broker: &Broker, image: &str) -> Template<'a
         json!({ "name": "data", "emptyDir": {} })
     };
     let login = json!({ "name": "login", "secret": { "secretName": name(seen) } });
-    let mut pull: Vec<Value> = canonical_all(&spec.pull_secrets).collect();
-    let own = seen.host.known().into_iter().flat_map(|host| &host.image_pull_secrets);
-    pull.extend(own.map(|name| json!({ "name": name })).filter(|it| !pull.contains(it)).collect::<Vec<_>>());
+    let pull = pull_secrets(seen);
     let tolerations: Vec<Value> = canonical_all(&spec.pod_tolerations).collect();
     let security = json!({ "fsGroup": GROUP, "runAsNonRoot": true, "seccompProfile": { "type": "RuntimeDefault" } });
     let mut pod = BTreeMap::from([

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use stepwright_sdk::Plan;
 
-use super::{Bare, Metadata, WithSpec, account, labels, metadata};
+use super::{Bare, Metadata, Single, Template, WithSpec, account, labels, metadata, pull_secrets};
 use crate::facts::Lone;
 use crate::passthrough::{canonical, canonical_all};
 use crate::quantity::Quantity;
@@ -36,21 +36,6 @@ const OWNED: [&str; 7] = [
 const TOLERATIONS: &str = "tolerations";
 
 #[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct DeploymentSpec<'a> {
-    replicas: u32,
-    strategy: Value,
-    selector: super::LabelSelector<'a>,
-    template: Template<'a>,
-}
-
-#[derive(Serialize)]
-struct Template<'a> {
-    metadata: Metadata<'a>,
-    spec: BTreeMap<&'a str, Value>,
-}
-
-#[derive(Serialize)]
 struct Role<'a> {
     metadata: Metadata<'a>,
     rules: Vec<Value>,
@@ -75,16 +60,7 @@ pub(super) fn desire(plan: Plan, seen: &Seen<'_>) -> Plan {
     rules.push(json!({
         "apiGroups": [""], "resources": ["secrets"], "resourceNames": secrets(seen), "verbs": ["get", "list", "watch"],
     }));
-    let body = WithSpec {
-        metadata: metadata(seen),
-        spec: DeploymentSpec {
-            replicas: 1,
-            // The one that goes holds the Lease until it is gone.
-            strategy: json!({ "type": "Recreate" }),
-            selector: super::LabelSelector { match_labels: selector(seen) },
-            template: template(seen, image, lone),
-        },
-    };
+    let body = WithSpec { metadata: metadata(seen), spec: Single::new(selector(seen), template(seen, image, lone)) };
     let plan = plan
         .desire("v1", "ServiceAccount", &name, &Bare { metadata: metadata(seen) })
         .desire(account::RBAC, "Role", &name, &Role { metadata: metadata(seen), rules })
@@ -122,9 +98,7 @@ fn template<'a>(seen: &'a Seen<'_>, image: &str, lone: &Lone) -> Template<'a> {
     if let Some(Value::Array(more)) = pod.remove(TOLERATIONS) {
         tolerations.extend(more.into_iter().filter(|it| !tolerations.contains(it)).collect::<Vec<_>>());
     }
-    let mut pull: Vec<Value> = canonical_all(&spec.pull_secrets).collect();
-    let own = seen.host.known().into_iter().flat_map(|host| &host.image_pull_secrets);
-    pull.extend(own.map(|name| json!({ "name": name })).filter(|it| !pull.contains(it)).collect::<Vec<_>>());
+    let pull = pull_secrets(seen);
     let mut set = |key: &'static str, value: Value, says: bool| {
         if says {
             pod.insert(key, value);
