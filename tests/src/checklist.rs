@@ -1,13 +1,13 @@
 //! Rows of the checklist of features as tests: each is a function over a whole cluster, run on a fresh one and again after
 //! the operator was killed. What they showed goes to a file, from which `cargo xtask features` writes `docs/features.md`.
 //!
-//! Rows of a group share a cluster, so each leaves it as it found it. What a row is about is in `tests/checklist.yaml`.
+//! Rows of a group share a cluster, so each leaves it as it found it; after one that fails the next has a new one. What a row is about is in `tests/checklist.yaml`.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde::Serialize;
@@ -84,56 +84,57 @@ struct Group {
     runtime: Runtime,
     /// Worker nodes of its cluster.
     nodes: usize,
-    /// `None` if it could not be started.
-    world: OnceLock<Option<World>>,
-    killed: OnceLock<()>,
+    /// `None` before the first row, and after one that failed: what that left behind is nothing to go on from.
+    world: Mutex<Option<Used>>,
     prepare: Shows,
     shown: Mutex<BTreeMap<&'static str, Shown>>,
 }
 
+/// A cluster, and what was done to it.
+struct Used {
+    world: World,
+    killed: bool,
+}
+
 impl Group {
-    /// The cluster, started by whichever row comes first.
-    fn world(&self) -> Result<&World, Failed> {
-        let start = || {
-            let start = async {
-                let options = ClusterOptions { nodes: self.nodes, ..ClusterOptions::default() };
-                let world = World::start_with(options).await?;
-                (self.prepare)(&world).await;
-                anyhow::Ok(world)
-            };
-            match catch_unwind(AssertUnwindSafe(|| self.runtime.block_on(start))) {
-                Ok(Ok(world)) => Some(world),
-                Ok(Err(error)) => {
-                    eprintln!("the cluster does not start: {error:#}");
-                    None
-                }
-                Err(_) => None,
-            }
-        };
-        self.world.get_or_init(start).as_ref().ok_or_else(|| Failed::from("the cluster did not start"))
+    async fn start(&self) -> anyhow::Result<Used> {
+        let options = ClusterOptions { nodes: self.nodes, ..ClusterOptions::default() };
+        let world = World::start_with(options).await?;
+        (self.prepare)(&world).await;
+        Ok(Used { world, killed: false })
     }
 
     fn run(&self, row: &Row, phase: Phase) -> Result<(), Failed> {
-        let world = self.world()?;
+        let mut held = self.world.lock().unwrap_or_else(PoisonError::into_inner);
         let work = async {
-            if phase == Phase::AfterKill && self.killed.set(()).is_ok() {
+            if held.is_none() {
+                *held = Some(self.start().await.map_err(|error| format!("the cluster does not start: {error:#}"))?);
+            }
+            let Some(Used { world, killed }) = held.as_mut() else { return Err("there is no cluster".to_owned()) };
+            if phase == Phase::AfterKill && !*killed {
                 world.kill_operator().map_err(|error| format!("failed to kill the operator: {error:#}"))?;
                 world.operator_ready().await;
+                *killed = true;
             }
             (row.shows)(world).await;
             Ok::<(), String>(())
         };
         // Panics are how assertions fail; what they say is on standard error already.
-        let result = catch_unwind(AssertUnwindSafe(|| self.runtime.block_on(work)));
-        match result {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(error.into()),
+        let failed = match catch_unwind(AssertUnwindSafe(|| self.runtime.block_on(work))) {
+            Ok(result) => result.err(),
             Err(panic) => {
                 let said = panic.downcast_ref::<String>().cloned();
-                let said = said.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-                eprintln!("{}", world.last_words());
-                return Err(said.unwrap_or_default().into());
+                Some(said.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default())
             }
+        };
+        if let Some(said) = failed {
+            if let Some(Used { world, .. }) = held.take() {
+                eprintln!("{}", world.last_words());
+                if let Err(error) = self.runtime.block_on(world.cluster.stop()) {
+                    eprintln!("the cluster does not stop: {error:#}");
+                }
+            }
+            return Err(said.into());
         }
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(shown) = shown.get_mut(row.name) {
@@ -180,8 +181,7 @@ fn run(nodes: usize, group: &'static str, prepare: Shows, rows: Vec<Row>, of_che
     let shared = Arc::new(Group {
         runtime: tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime"),
         nodes,
-        world: OnceLock::new(),
-        killed: OnceLock::new(),
+        world: Mutex::default(),
         prepare,
         shown: Mutex::new(rows.iter().map(|row| (row.name, empty(row))).collect()),
     });
@@ -202,7 +202,7 @@ fn run(nodes: usize, group: &'static str, prepare: Shows, rows: Vec<Row>, of_che
     }
     if let Ok(group) = Arc::try_unwrap(group_of) {
         let Group { runtime, world, .. } = group;
-        if let Some(Some(world)) = world.into_inner()
+        if let Some(Used { world, .. }) = world.into_inner().unwrap_or_else(PoisonError::into_inner)
             && let Err(error) = runtime.block_on(world.cluster.stop())
         {
             eprintln!("the cluster does not stop: {error:#}");

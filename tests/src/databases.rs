@@ -45,7 +45,7 @@ pub async fn settled_in(world: &World, namespace: &str, name: &str) -> Value {
 
 /// Deletes a resource and waits until its Services are gone too.
 pub async fn remove(world: &World, name: &str) {
-    if let Err(error) = world.kubectl(&["delete", "redb", name, "--timeout=60s"]) {
+    if let Err(error) = world.kubectl(&["delete", "redb", name, "--timeout=180s"]) {
         panic!("{error:#}");
     }
     for service in [name.to_owned(), format!("{name}-headless")] {

@@ -3,8 +3,10 @@
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
-/// How often a condition is looked at.
-const EVERY: Duration = Duration::from_millis(50);
+/// How soon a condition is looked at again, at first; then ever later, up to `SELDOM`. To look is mostly to start kubectl, which
+/// on two cores takes from what is waited for.
+const OFTEN: Duration = Duration::from_millis(50);
+const SELDOM: Duration = Duration::from_secs(1);
 
 /// Calls `look` until it answers `Ok`; panics with its last `Err` when `within` has passed.
 #[track_caller]
@@ -26,7 +28,7 @@ where
                 Err(last) if start.elapsed() > within => {
                     panic!("{caller}: waited {within:?} for {what}; last seen: {last:?}")
                 }
-                Err(_) => tokio::time::sleep(EVERY).await,
+                Err(_) => tokio::time::sleep((start.elapsed() / 10).clamp(OFTEN, SELDOM)).await,
             }
         }
     }

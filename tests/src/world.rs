@@ -15,12 +15,13 @@ use stepwright_dev_cluster::{Cluster, ClusterOptions, loopback, repository};
 
 use crate::wait::until;
 
-/// How long a cluster may take from its manifest to `Running`.
-pub const FORMS: Duration = Duration::from_secs(180);
-/// How long anything else may take.
-pub const SETTLES: Duration = Duration::from_secs(60);
+/// How long a cluster may take from its manifest to `Running`. A quarter of a minute as a rule: this is for machines that are busy
+/// with much else, and only a failure waits for it.
+pub const FORMS: Duration = Duration::from_secs(360);
+/// How long anything else may take, likewise.
+pub const SETTLES: Duration = Duration::from_secs(180);
 /// How long one command of kubectl may take.
-const KUBECTL: Duration = Duration::from_secs(120);
+const KUBECTL: Duration = Duration::from_secs(240);
 /// The namespace in which everything happens.
 pub const NAMESPACE: &str = "redis";
 /// The container that holds the operator.

@@ -75,7 +75,7 @@ async fn every_command_does_what_the_page_says() {
     let world = World::start().await.unwrap();
     world.sample_cluster().await.unwrap();
     world.sample_database().await.unwrap();
-    world.kubectl(&["wait", "--for=condition=Ready", "rec/rec", "redb/mydb", "--timeout=60s"]).unwrap();
+    world.kubectl(&["wait", "--for=condition=Ready", "rec/rec", "redb/mydb", "--timeout=180s"]).unwrap();
     let shell = Shell::new(&world);
     let mut wrong = Vec::new();
     for name in PAGES {

@@ -18,7 +18,7 @@ async fn plugins_through_their_lives() {
     let world = World::start().await.unwrap();
     world.sample_cluster().await.unwrap();
     world.sample_database().await.unwrap();
-    world.kubectl(&["wait", "--for=condition=Ready", "rec/rec", "redb/mydb", "--timeout=60s"]).unwrap();
+    world.kubectl(&["wait", "--for=condition=Ready", "rec/rec", "redb/mydb", "--timeout=180s"]).unwrap();
 
     a_shadow_is_compared_and_then_promoted(&world).await;
     a_canary_is_taken_back_by_hand(&world).await;
@@ -104,7 +104,7 @@ async fn a_canary_that_fails_is_taken_back_by_itself(world: &World) {
     assert!(reason.starts_with("PluginRolledBack") && reason.contains("no idea what to do about mydb"), "{reason}");
     let said = events(world, "traps").unwrap();
     assert!(said.contains("PluginRolledBack") && said.contains("within 5 minutes"), "{said}");
-    world.kubectl(&["wait", "--for=condition=Ready", "redb/mydb", "--timeout=60s"]).unwrap();
+    world.kubectl(&["wait", "--for=condition=Ready", "redb/mydb", "--timeout=180s"]).unwrap();
     gone(world, "traps");
 }
 
@@ -153,7 +153,7 @@ async fn a_policy_in_another_language_denies(world: &World) {
     let kind = world.kubectl(&["get", "service", "rec-ui", "-o", "jsonpath={.spec.type}"]).unwrap();
     assert_eq!(kind, "ClusterIP", "what the policy denies was carried out");
     world.kubectl(&["patch", "rec", "rec", "--type=merge", "-p", r#"{"spec":{"uiServiceType":"ClusterIP"}}"#]).unwrap();
-    world.kubectl(&["wait", "--for=condition=Ready", "rec/rec", "--timeout=60s"]).unwrap();
+    world.kubectl(&["wait", "--for=condition=Ready", "rec/rec", "--timeout=180s"]).unwrap();
     gone(world, "no-balancer");
 }
 

@@ -22,7 +22,7 @@ async fn resilience() {
     let world = World::start().await.unwrap();
     world.sample_cluster().await.unwrap();
     world.sample_database().await.unwrap();
-    world.kubectl(&["wait", "--for=condition=Ready", "rec/rec", "redb/mydb", "--timeout=60s"]).unwrap();
+    world.kubectl(&["wait", "--for=condition=Ready", "rec/rec", "redb/mydb", "--timeout=180s"]).unwrap();
 
     // First, as Kubernetes itself writes for long about what the drift below leaves behind (claims of pods that are no more).
     nothing_is_written_at_rest(&world).await;

@@ -56,7 +56,7 @@ async fn prepare(world: &World) {
     world.sample_cluster().await.unwrap();
     databases::license(world, 400).await;
     world.sample_database().await.unwrap();
-    world.kubectl(&["wait", "--for=condition=Ready", "redb/mydb", "--timeout=60s"]).unwrap();
+    world.kubectl(&["wait", "--for=condition=Ready", "redb/mydb", "--timeout=180s"]).unwrap();
 }
 
 async fn row_48_a_database_is_made(world: &World) {

@@ -155,7 +155,7 @@ async fn row_56_a_database_made_through_the_api_gets_services_and_is_not_adopted
     // A resource of that name does not take it over, and says whose it is.
     apply(world, "by-hand", json!({}));
     told(world, "by-hand", &["metadata.name", "no resource made it"]).await;
-    world.kubectl(&["delete", "redb", "by-hand", "--timeout=60s"]).unwrap();
+    world.kubectl(&["delete", "redb", "by-hand", "--timeout=180s"]).unwrap();
     let found = bdb(world, "by-hand").expect("the resource took the database along");
     assert_eq!(found["tags"].as_array().map_or(0, Vec::len), 0, "{found}");
     until("it to go", SETTLES, || async { world.rest("DELETE", &format!("/v1/bdbs/{}", found["uid"]), None) }).await;

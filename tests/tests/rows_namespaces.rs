@@ -66,8 +66,8 @@ fn get_in(world: &World, namespace: &str, kind: &str, name: &str) -> anyhow::Res
 
 /// Deletes a namespace with all that is in it; nothing may hold it back.
 fn delete_namespace(world: &World, name: &str) {
-    world.kubectl(&["delete", "redb", "--all", "-n", name, "--timeout=60s"]).unwrap();
-    world.kubectl(&["delete", "namespace", name, "--timeout=60s"]).unwrap();
+    world.kubectl(&["delete", "redb", "--all", "-n", name, "--timeout=180s"]).unwrap();
+    world.kubectl(&["delete", "namespace", name, "--timeout=180s"]).unwrap();
 }
 
 /// All that a database in another namespace comes with.
@@ -124,7 +124,7 @@ async fn row_64_databases_in_other_namespaces(world: &World) {
         }
     })
     .await;
-    world.kubectl(&["delete", "redb", "row64", "-n", "ns-c", "--timeout=60s"]).unwrap();
+    world.kubectl(&["delete", "redb", "row64", "-n", "ns-c", "--timeout=180s"]).unwrap();
     assert!(bdb(world, "row64").is_some(), "the second resource took the first one's database along");
 
     // What somebody breaks there is put right.
@@ -298,6 +298,6 @@ async fn row_64_two_operators_keep_to_their_own(world: &World) {
     .await;
     delete_namespace(world, "ns-s");
     world.kubectl(&["delete", "configmap", CONFIG]).unwrap();
-    world.kubectl(&["delete", "rec", "rec-two", "-n", "redis2", "--timeout=60s"]).unwrap();
-    world.kubectl(&["delete", "namespace", "redis2", "--timeout=60s"]).unwrap();
+    world.kubectl(&["delete", "rec", "rec-two", "-n", "redis2", "--timeout=180s"]).unwrap();
+    world.kubectl(&["delete", "namespace", "redis2", "--timeout=180s"]).unwrap();
 }

@@ -28,7 +28,7 @@ fn main() {
 async fn prepare(world: &World) {
     world.sample_cluster().await.unwrap();
     world.sample_database().await.unwrap();
-    let ready = world.kubectl(&["wait", "--for=condition=Ready", "rec/rec", "redb/mydb", "--timeout=100s"]);
+    let ready = world.kubectl(&["wait", "--for=condition=Ready", "rec/rec", "redb/mydb", "--timeout=180s"]);
     if let Err(error) = ready {
         panic!("{error:#}\n{}\n---- the services rigger's log\n{}", world.last_words(), log(world));
     }
@@ -69,7 +69,7 @@ fn log(world: &World) -> String {
 
 async fn row_20_the_services_manager_is_a_deployment_of_its_own(world: &World) {
     runs(world).await;
-    world.kubectl(&["wait", "--for=condition=Ready", "rec/rec", "--timeout=60s"]).unwrap();
+    world.kubectl(&["wait", "--for=condition=Ready", "rec/rec", "--timeout=180s"]).unwrap();
     let template = world.get("deploy", RIGGER).unwrap()["spec"]["template"]["spec"].clone();
     let operator = world.get("deploy", "redis-enterprise-operator").unwrap();
     let own = &operator["spec"]["template"]["spec"]["containers"][0]["image"];
@@ -155,5 +155,5 @@ async fn row_41_the_services_manager_is_restored(world: &World) {
     // Its pod does its work also with an account that was made anew.
     world.kubectl(&["delete", "service", "mydb"]).unwrap();
     until("the Service again", SETTLES, || async { world.get("service", "mydb") }).await;
-    world.kubectl(&["wait", "--for=condition=Ready", "rec/rec", "--timeout=60s"]).unwrap();
+    world.kubectl(&["wait", "--for=condition=Ready", "rec/rec", "--timeout=180s"]).unwrap();
 }

@@ -49,7 +49,7 @@ async fn walkthrough() {
     assert_eq!(rec["status"]["persistenceStatus"], json!({"status": "Provisioned", "succeeded": "3/3"}));
     let events = world.kubectl(&["get", "events", "--field-selector=involvedObject.name=rec"]).unwrap();
     assert!(events.contains("StatusChange") && events.contains("-> Running"), "{events}");
-    world.kubectl(&["wait", "--for=condition=Ready", "rec/rec", "--timeout=60s"]).unwrap();
+    world.kubectl(&["wait", "--for=condition=Ready", "rec/rec", "--timeout=180s"]).unwrap();
 
     // W6: the pods, by the label that people expect.
     let selector = "app.kubernetes.io/name=redis-enterprise";
@@ -71,7 +71,7 @@ async fn walkthrough() {
     let said = world.apply_sample("redb.yaml").unwrap();
     assert_eq!(said.trim(), "redisenterprisedatabase.app.redislabs.com/mydb created");
     world.sample_database().await.unwrap();
-    world.kubectl(&["wait", "--for=condition=Ready", "redb/mydb", "--timeout=60s"]).unwrap();
+    world.kubectl(&["wait", "--for=condition=Ready", "redb/mydb", "--timeout=180s"]).unwrap();
     let redb = world.get("redb", "mydb").unwrap();
     let status = &redb["status"];
     assert_eq!(redb["metadata"]["finalizers"], json!(["finalizer.redisenterprisedatabases.app.redislabs.com"]));

@@ -28,14 +28,16 @@ pub(crate) fn run(paths: &Paths, names: &[String], twice: bool) -> anyhow::Resul
     let lane = || {
         while let Some(name) = next() {
             if let Err(error) = run_one(paths, programs.get(name), name, twice) {
-                println!("{error:#}");
-                failed.lock().unwrap_or_else(PoisonError::into_inner).push(name.clone());
+                let said = format!("{error:#}");
+                println!("{said}");
+                let why = said.find("\nfailures:").and_then(|at| said.get(at..)).unwrap_or_default();
+                failed.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{name}{why}"));
             }
         }
     };
     std::thread::scope(|scope| (0..LANES).for_each(|_| drop(scope.spawn(lane))));
     let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
-    if failed.is_empty() { Ok(()) } else { bail!("failed: {}", failed.join(", ")) }
+    if failed.is_empty() { Ok(()) } else { bail!("failed: {}", failed.join("\n")) }
 }
 
 fn run_one(paths: &Paths, program: Option<&PathBuf>, name: &str, twice: bool) -> anyhow::Result<()> {
@@ -48,10 +50,13 @@ fn run_one(paths: &Paths, program: Option<&PathBuf>, name: &str, twice: bool) ->
     if !twice {
         command.env("STEPWRIGHT_ROWS", "fresh");
     }
+    // Where a test waited is in what it says; frames of the runtime would bury that.
+    command.env("RUST_BACKTRACE", "0");
     let ended = output(&mut command)?;
     let said = String::from_utf8_lossy(&ended.stdout);
     if !ended.status.success() {
-        bail!("== {name} failed ({})\n{said}\n{}", ended.status, String::from_utf8_lossy(&ended.stderr));
+        // What failed and why comes last, where it is looked for.
+        bail!("== {name} failed ({})\n{}\n{said}", ended.status, String::from_utf8_lossy(&ended.stderr));
     }
     let result = said.lines().rfind(|line| line.starts_with("test result")).unwrap_or("it said nothing");
     println!("{name}: {result} ({:.0} s)", started.elapsed().as_secs_f64());

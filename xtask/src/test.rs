@@ -21,6 +21,9 @@ pub(crate) struct Options {
     /// Run rows of the checklist a second time, after the operator was killed, and compare docs/features.md with what they show
     #[arg(long)]
     twice: bool,
+    /// Run only these programs of `tests/`, rows of the checklist for the most part, two at a time
+    #[arg(value_name = "PROGRAM")]
+    programs: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -41,6 +44,11 @@ pub(crate) fn run_tests(paths: &Paths, options: &Options) -> anyhow::Result<()> 
     let started = Instant::now();
     stage("set-up", setup::ensure)?;
     stage("plugins", || plugins::build_plugins(&paths.root))?;
+    if !options.programs.is_empty() {
+        stage("programs", || build::programs(paths))?;
+        stage("control plane", || build::control_plane(paths))?;
+        return stage("named programs", || lanes::run(paths, &options.programs, options.twice));
+    }
     if wants(Part::Unit) {
         stage("unit tests", || {
             run(tests(paths).args(["--workspace", "--lib", "--bins"]))?;

@@ -48,7 +48,7 @@ pub(crate) async fn f07_a_database_that_cannot_be_made_is_made_anew_once_the_spe
     heal(world, &PODS);
     resize(world, "unlucky", "110MB");
     world.field("redb", "unlucky", "/status/status", "active", SETTLES).await;
-    world.kubectl(&["wait", "--for=condition=Ready", "redb/unlucky", "--timeout=60s"]).unwrap();
+    world.kubectl(&["wait", "--for=condition=Ready", "redb/unlucky", "--timeout=180s"]).unwrap();
     let names = world.rest("GET", "/v1/bdbs?fields=name", None).unwrap();
     assert_eq!(names, json!([{"name": "mydb"}, {"name": "unlucky"}]), "the failed one is gone");
     world.kubectl(&["delete", "redb", "unlucky"]).unwrap();
@@ -120,7 +120,7 @@ pub(crate) async fn f11_a_lost_reply_makes_no_second_database(world: &World) {
     })
     .await;
     heal(world, &PODS);
-    world.kubectl(&["wait", "--for=condition=Ready", "redb/silent", "--timeout=60s"]).unwrap();
+    world.kubectl(&["wait", "--for=condition=Ready", "redb/silent", "--timeout=180s"]).unwrap();
     world.kubectl(&["delete", "redb", "silent"]).unwrap();
     well(world).await;
 }

@@ -129,7 +129,7 @@ pub(crate) async fn row_07_one_operator_replaced_and_never_doubled(world: &World
     let deployment = format!("deployment/{OPERATOR}");
     let rolled_out = || {
         until("the rollout", FORMS, || async {
-            world.kubectl(&["rollout", "status", &deployment, "--timeout=30s"]).map(drop)
+            world.kubectl(&["rollout", "status", &deployment, "--timeout=180s"]).map(drop)
         })
     };
     world.kubectl(&["rollout", "restart", &deployment]).unwrap();

@@ -111,7 +111,7 @@ pub(crate) async fn row_45_changed_resources_one_pod_after_the_other(world: &Wor
     let events = world.events("rec", "rec").unwrap();
     assert!(events.iter().any(|(_, text)| text == "Running -> RunningRollingUpdate"), "{events:?}");
     drop(watch);
-    world.kubectl(&["delete", "redb", "safe", "--timeout=60s"]).unwrap();
+    world.kubectl(&["delete", "redb", "safe", "--timeout=180s"]).unwrap();
     world.apply_sample("rec.yaml").unwrap();
     all_have("4Gi").await;
     at_rest(world, 3).await;
@@ -173,7 +173,7 @@ pub(crate) async fn row_47_a_bad_image_is_told_and_heals(world: &World) {
     let image = json!({"repository": "example.com/nowhere", "versionTag": null});
     world.patch("rec", "rec", &json!({"spec": {"redisEnterpriseImageSpec": image}})).unwrap();
     event("RolloutStuck", "rec-2 does not start: ").await;
-    world.kubectl(&["wait", "--for=condition=Ready=False", "rec/rec", "--timeout=60s"]).unwrap();
+    world.kubectl(&["wait", "--for=condition=Ready=False", "rec/rec", "--timeout=180s"]).unwrap();
     let ready = |pod: &str| world.get("pod", pod).unwrap()["status"]["containerStatuses"][0]["ready"] == true;
     assert!(ready("rec-0") && ready("rec-1"));
     let now = world.uids("pods", NODES).unwrap();

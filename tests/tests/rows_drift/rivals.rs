@@ -33,7 +33,7 @@ pub(crate) async fn row_38_a_second_cluster_in_the_namespace_is_refused(world: &
     // The first does not notice.
     at_rest(world, 3).await;
     steady.check(world).await;
-    world.kubectl(&["delete", "rec", "rec2", "--timeout=60s"]).unwrap();
+    world.kubectl(&["delete", "rec", "rec2", "--timeout=180s"]).unwrap();
     at_rest(world, 3).await;
     steady.check(world).await;
 }
@@ -80,7 +80,7 @@ pub(crate) async fn row_39_a_cluster_elsewhere_with_its_own_operator(world: &Wor
     world.field("service", "rec-ui", "/spec/type", "ClusterIP", SETTLES).await;
 
     // Its end is nothing to the first.
-    there(world, &["delete", "rec", "rec", "--timeout=60s"]).unwrap();
+    there(world, &["delete", "rec", "rec", "--timeout=180s"]).unwrap();
     world.kubectl(&["delete", "namespace", "redis-2", "--timeout=120s"]).unwrap();
     at_rest(world, 3).await;
     steady.check(world).await;
