@@ -154,6 +154,12 @@ fn a_node_is_emptied_before_its_pod_goes_and_serves_again_after() {
     down(&mut world, 1);
     assert_eq!((partition(&world), world.requests()), (1, vec![]));
     assert_eq!(noted(&world, "drained"), "rec-1");
+    // It serves again: the next one is emptied, too, before its pod goes.
+    let mut world = master(rolling(["a", "b", "b"]), 2);
+    world.configmaps = vec![board(&json!({ "drained": "rec-1" }))];
+    assert_eq!(partition(&world), 1);
+    assert_eq!(world.requests(), ["POST /v1/nodes/1/actions/maintenance_on to -"]);
+    assert_eq!(noted(&world, "drained"), "rec-0");
     // What a user put into maintenance is left there.
     let mut world = drained(World::running(), 1, 0);
     world.facts.push(bdb("active"));
