@@ -73,6 +73,7 @@ impl Plugin for Rec {
         } else {
             run(&seen, &view)
         };
+        let plan = recovery::take_back(plan, &seen);
         Ok(plan.note(&unsupported::Note { unsupported }))
     }
 }
@@ -174,7 +175,7 @@ fn turns(mut plan: Plan, seen: &Seen<'_>, view: &View, course: &Course, state: S
     if course.recovered && !seen.recovered() {
         let pod = seen.pod_name(0);
         let text = format!(
-            "the cluster is restored; bring its databases back with `kubectl exec {pod} -- rladmin recover all`, and set spec.clusterRecovery to false"
+            "the cluster is restored; bring its databases back with `kubectl exec {pod} -- rladmin recover all`"
         );
         plan = plan.event(Event::normal("RecoveryCompleted", text));
     }

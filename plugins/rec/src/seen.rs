@@ -372,6 +372,7 @@ pub(crate) fn manifest() -> Manifest {
         .writes("v1", "PersistentVolumeClaim")
         // The StatefulSet controller wrote it when it made the claim.
         .takes("v1", "PersistentVolumeClaim", ["spec.resources.requests.storage"])
+        .resets(recovery::REQUEST, false)
         .writes("v1", "ServiceAccount")
         .writes("rbac.authorization.k8s.io/v1", "Role")
         .writes("rbac.authorization.k8s.io/v1", "RoleBinding")

@@ -517,8 +517,23 @@ fn a_recovery_happens_once_for_each_wish() {
     world.spec["clusterRecovery"] = json!(true);
     world.configmaps = vec![done.clone()];
     assert_eq!(world.state(), "Error", "the wish was fulfilled before");
+    assert_eq!(world.plan()["defaults"], json!({ "clusterRecovery": false }), "it is taken back");
     world.spec["clusterRecovery"] = json!(false);
     assert!(!world.plan()["desired"].to_string().contains(r#""recovery":"done""#), "taken back, it may be made again");
+    assert_eq!(world.plan()["defaults"], Value::Null);
+}
+
+#[test]
+fn the_wish_for_a_recovery_is_taken_back_once_its_end_is_noted() {
+    let mut world = World::running();
+    world.spec["clusterRecovery"] = json!(true);
+    world.status["state"] = json!("Initializing");
+    let ends = world.plan();
+    assert!(ends["events"].to_string().contains("RecoveryCompleted"));
+    assert_eq!(ends["defaults"], Value::Null, "first the note, then the wish");
+    world.status["state"] = json!("Running");
+    world.configmaps = vec![board(&json!({ "recovery": "done" }))];
+    insta::assert_yaml_snapshot!(world.answer());
 }
 
 #[test]
