@@ -9,6 +9,9 @@ pub(crate) const NEWEST: &str = "newest";
 /// Key of the pod whose node was put into maintenance before the pod is replaced.
 pub(crate) const DRAINED: &str = "drained";
 
+/// Key of the last attempt to remove a node.
+pub(crate) const REMOVAL: &str = "removal";
+
 /// Key of how far a recovery has come that the spec asks for.
 pub(crate) const RECOVERY: &str = "recovery";
 

@@ -199,8 +199,8 @@ fn turns(mut plan: Plan, seen: &Seen<'_>, view: &View, course: &Course, state: S
         plan = plan.event(Event::warning("LicenseExpired", text));
     }
     match &course.shrink.blocked {
-        Some(why) => plan.event(Event::warning("ScaleDownBlocked", why)),
-        None => plan,
+        Some(why) if course.shrink.told => plan.event(Event::warning("ScaleDownBlocked", why)),
+        _ => plan,
     }
 }
 

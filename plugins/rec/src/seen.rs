@@ -389,6 +389,7 @@ pub(crate) fn manifest() -> Manifest {
             "POST /v1/cluster/actions/change_master",
             "GET /v1/nodes/*/actions/remove",
             "POST /v1/nodes/*/actions/remove",
+            "DELETE /v1/nodes/*/actions/remove",
             "GET /v1/nodes/*/actions/maintenance_on",
             "POST /v1/nodes/*/actions/maintenance_on",
             "POST /v1/nodes/*/actions/maintenance_off",

@@ -72,6 +72,7 @@ pub(super) fn desire(plan: Plan, seen: &Seen<'_>, view: &View, course: &Course) 
     let mut data = BTreeMap::from([("tasks", tasks(view))]);
     data.extend(board::newest(seen, view).map(|pods| (board::NEWEST, pods)));
     data.extend(course.drain.note.clone().map(|note| (board::DRAINED, note)));
+    data.extend(course.shrink.note.clone().map(|note| (board::REMOVAL, note)));
     if course.recovered {
         data.insert(board::RECOVERY, DONE.to_owned());
     } else if course.recovery == Recovery::Rejoining && seen.cluster.spec.cluster_recovery {
