@@ -13,6 +13,9 @@ pub(crate) const DRAINED: &str = "drained";
 pub(crate) const FAILED: &str = "failed";
 /// Key of that it was told that the quorum is lost.
 pub(crate) const QUORUM: &str = "quorum";
+/// Key of the last attempt to remove a node.
+pub(crate) const REMOVAL: &str = "removal";
+
 /// Key of how far a recovery has come that the spec asks for.
 pub(crate) const RECOVERY: &str = "recovery";
 

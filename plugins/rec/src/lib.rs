@@ -73,6 +73,7 @@ impl Plugin for Rec {
         } else {
             run(&seen, &view)
         };
+        let plan = recovery::take_back(plan, &seen);
         Ok(plan.note(&unsupported::Note { unsupported }))
     }
 }
@@ -180,7 +181,7 @@ fn turns(mut plan: Plan, seen: &Seen<'_>, view: &View, course: &Course) -> Plan 
     if course.recovered && !seen.recovered() {
         let pod = seen.pod_name(0);
         let text = format!(
-            "the cluster is restored; bring its databases back with `kubectl exec {pod} -- rladmin recover all`, and set spec.clusterRecovery to false"
+            "the cluster is restored; bring its databases back with `kubectl exec {pod} -- rladmin recover all`"
         );
         plan = plan.event(Event::normal("RecoveryCompleted", text));
     }
@@ -204,8 +205,8 @@ fn turns(mut plan: Plan, seen: &Seen<'_>, view: &View, course: &Course) -> Plan 
         plan = plan.event(Event::warning("LicenseExpired", text));
     }
     match &course.shrink.blocked {
-        Some(why) => plan.event(Event::warning("ScaleDownBlocked", why)),
-        None => plan,
+        Some(why) if course.shrink.told => plan.event(Event::warning("ScaleDownBlocked", why)),
+        _ => plan,
     }
 }
 

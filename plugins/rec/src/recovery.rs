@@ -3,7 +3,11 @@
 //! configuration when the cluster last answered (`board`); if it cannot, the next is tried. The databases are then recovered by people.
 //!
 //! It happens once for each time that `clusterRecovery` is set: that it is done is kept beside the pods' tasks, since a
-//! cluster must never be reset for a wish of long ago. It begins only while the cluster does not answer.
+//! cluster must never be reset for a wish of long ago; then the wish is taken back. It begins only while the cluster does not
+//! answer.
+
+use serde::Serialize;
+use stepwright_sdk::Plan;
 
 use crate::board;
 use crate::formation::{NodeState, View};
@@ -25,6 +29,8 @@ pub(crate) enum Recovery {
     Refused(String),
 }
 
+/// The field of the spec by which it is asked for.
+pub(crate) const REQUEST: &str = "spec.clusterRecovery";
 /// Word under which the end of a recovery is kept.
 pub(crate) const DONE: &str = "done";
 /// Word for its last part: the configuration is restored, and nodes join again. From there on nothing is reset any more for
@@ -102,6 +108,19 @@ fn begin(seen: &Seen<'_>, view: &View) -> Recovery {
         return Recovery::Reset { begins: true };
     }
     Recovery::None
+}
+
+/// `REQUEST` at rest.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AtRest {
+    cluster_recovery: bool,
+}
+
+/// Takes the wish back once it is noted as fulfilled, and not sooner: were the note lost, the cluster would be reset again.
+pub(crate) fn take_back(plan: Plan, seen: &Seen<'_>) -> Plan {
+    let fulfilled = seen.cluster.spec.cluster_recovery && seen.recovered();
+    if fulfilled { plan.defaults(&AtRest { cluster_recovery: false }) } else { plan }
 }
 
 /// The recovery that the spec asks for has restored the configuration, and is not done.

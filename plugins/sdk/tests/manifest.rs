@@ -25,6 +25,7 @@ fn the_host_reads_every_part_of_a_manifest() {
             .fact_when("ldap", "spec.ldap")
             .writes("v1", "Service")
             .takes("v1", "Service", ["spec.type"])
+            .resets("spec.recover", false)
             .calls(["PUT /v1/bdbs/*"])
             .clock()
             .limits(Limits { milliseconds: 20, ..Limits::default() }),
@@ -46,6 +47,7 @@ fn the_host_reads_every_part_of_a_manifest() {
         (step.takes[0].type_ref().to_string().as_str(), &step.takes[0].fields[0][..]),
         ("v1/Service", "spec.type")
     );
+    assert_eq!(step.resets, [("spec.recover".to_owned(), false.into())].into());
     assert_eq!(step.facts, ["bdbs"]);
     assert_eq!(step.writes[0].to_string(), "v1/Service");
     assert_eq!(step.calls, ["PUT /v1/bdbs/*"]);

@@ -139,8 +139,7 @@ pub(crate) async fn f20_a_node_whose_shards_fit_nowhere_stays(world: &World) {
     assert_eq!(nodes.as_array().unwrap().len(), 5, "the node stays");
     assert!(world.get("pod", "rec-4").is_ok());
     heal(world, &pods);
-    // As the words say.
-    world.rest("DELETE", "/v1/nodes/5/actions/remove", None).unwrap();
+    // By itself, once there is room.
     until("two pods to go", FORMS, || async {
         let pods = world.uids("pods", "redis.io/role=node")?;
         if pods.len() == 3 { Ok(()) } else { bail!("{pods:?}") }

@@ -75,6 +75,7 @@ pub(super) fn desire(plan: Plan, seen: &Seen<'_>, view: &View, course: &Course) 
     data.extend(course.drain.note.clone().map(|note| (board::DRAINED, note)));
     data.extend(board::failure(seen, view).map(|failure| (board::FAILED, failure)));
     data.extend(state::lost(seen, view).map(|_| (board::QUORUM, "lost".to_owned())));
+    data.extend(course.shrink.note.clone().map(|note| (board::REMOVAL, note)));
     if course.recovered {
         data.insert(board::RECOVERY, DONE.to_owned());
     } else if course.recovery == Recovery::Rejoining && seen.cluster.spec.cluster_recovery {
