@@ -174,6 +174,15 @@ impl<'a> Seen<'a> {
         self.cluster_namespace() != self.observed.namespace()
     }
 
+    /// The host of an endpoint: as the cluster says, or as it names them.
+    pub(crate) fn host(&self, said: Option<&str>, port: u16) -> String {
+        let cluster = self.cluster_name().unwrap_or_default();
+        said.map_or_else(
+            || format!("redis-{port}.{cluster}.{}.svc.cluster.local", self.cluster_namespace()),
+            str::to_owned,
+        )
+    }
+
     /// The cluster's pods are still wanted by somebody.
     pub(crate) fn cluster_has_pods(&self) -> bool {
         self.cluster_name().is_some_and(|name| self.statefulsets.contains(name))
