@@ -22,6 +22,15 @@ pub(crate) struct Seen<'a> {
     pub(crate) license: Fact<License>,
     cluster_settings: Fact<ClusterSettings>,
     pub(crate) policy: Fact<Policy>,
+    /// By database: alerts that are enabled.
+    pub(crate) alerts: Fact<BTreeMap<String, BTreeMap<String, EnabledAlert>>>,
+}
+
+/// One of `GET /v1/bdbs/alerts` (REST reference, 6.7), of those that are enabled.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct EnabledAlert {
+    pub(crate) threshold: Option<crate::spec::Threshold>,
 }
 
 /// Values are fingerprints.
@@ -112,7 +121,7 @@ pub(crate) fn manifest() -> Manifest {
                 .fields(["data"]),
         )
         .observe(Observe::new("own-secrets", "v1", "Secret").fields(["metadata.name"]))
-        .facts(["bdbs", "license", "cluster", "policy"])
+        .facts(["bdbs", "license", "cluster", "policy", "alerts"])
         .writes("v1", "Secret")
         .writes("v1", "Service")
         .calls([
@@ -121,7 +130,6 @@ pub(crate) fn manifest() -> Manifest {
             "PUT /v1/bdbs/*",
             "DELETE /v1/bdbs/*",
             "POST /v1/bdbs/*/upgrade",
-            "GET /v1/bdbs/alerts/*",
             "POST /v1/bdbs/alerts/*",
             "GET /v1/roles",
             "GET /v1/redis_acls",
@@ -145,6 +153,7 @@ impl<'a> Seen<'a> {
             license: observed.fact("license"),
             cluster_settings: observed.fact("cluster"),
             policy: observed.fact("policy"),
+            alerts: observed.fact("alerts"),
         })
     }
 
