@@ -262,7 +262,8 @@ impl Foreign {
     fn spawn(host: &str, port: u16, folder: &Path) -> Child {
         Command::new("redis-server")
             .args(["--bind", host, "--port", &port.to_string(), "--requirepass", "a/b", "--appendonly", "yes"])
-            .args(["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"])
+            // It waits for more replicas, and says so in its own way, before it answers.
+            .args(["--repl-diskless-sync-delay", "2", "--repl-ping-replica-period", "1"])
             .current_dir(folder)
             .stdout(Stdio::null())
             .spawn()
