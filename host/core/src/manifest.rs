@@ -182,7 +182,8 @@ pub enum Select {
     /// Objects of the primary's namespace with all of these labels; of a cluster-scoped kind, all with these labels. No
     /// labels: every object of the kind there.
     Labels(BTreeMap<String, String>),
-    /// Objects of the primary's namespace, or of a cluster-scoped kind, by name.
+    /// Objects of the primary's namespace, or of a cluster-scoped kind, by name. `$(spec.list[].field)` stands for the field of each
+    /// item of a list, and so for as many names.
     Names(Vec<String>),
 }
 

@@ -151,6 +151,13 @@ pub(crate) fn sasl_missing(seen: &Seen<'_>) -> Option<String> {
         .find_map(|hidden| hidden.missing(seen, "spec.memcachedSaslSecretName"))
 }
 
+/// Why the database cannot be made, or left with those that it has: with fewer certificates others could log in, or nobody.
+pub(crate) fn certificate_missing(seen: &Seen<'_>) -> Option<String> {
+    let all = seen.database.spec.client_authentication_certificates.iter();
+    let mut hidden = all.map(|secret| Hidden { of: CLIENT_CERTS, secret: secret.clone(), key: "cert" });
+    hidden.find_map(|hidden| hidden.lacks(seen, "spec.clientAuthenticationCertificates"))
+}
+
 /// Why a part of the spec has to wait; the rest is done all the same.
 pub(crate) fn held_back(seen: &Seen<'_>) -> Option<String> {
     let place = Location::of(&seen.database.spec).and_then(|place| place.missing(seen));

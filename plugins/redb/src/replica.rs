@@ -60,11 +60,18 @@ pub(crate) struct Shown {
 }
 
 impl Source {
-    /// `None` while its address is not known.
-    fn of(source: &ReplicaSource, seen: &Seen<'_>) -> Option<Self> {
+    /// Why not, in words, while its address is not known, or what opens it.
+    fn of(source: &ReplicaSource, seen: &Seen<'_>) -> Result<Self, String> {
         let hidden = |secret: &str, key| Hidden { of: SOURCES, secret: secret.to_owned(), key };
         let (uri, opens, origin) = if source.replica_source_type == REDB {
-            let origin = Origin::of(&source.replica_source_name, seen)?;
+            let origin = Origin::of(&source.replica_source_name, seen).ok_or_else(|| {
+                format!(
+                    "spec.replicaSources names database `{}`, which the cluster does not have for a RedisEnterpriseDatabase of \
+                     namespace `{}`: make it; until then none of the sources is followed",
+                    source.replica_source_name,
+                    seen.observed.namespace()
+                )
+            })?;
             let opens = hidden(&secret_of(&source.replica_source_name), "password");
             (address([plain("redis://:"), opens.value(), plain(format!("@{}", origin.host))]), opens, Some(origin))
         } else {
@@ -75,7 +82,14 @@ impl Source {
         let client = said(source.client_key_secret.as_ref());
         let cert = client.map(|secret| hidden(secret, "cert"));
         let key = client.map(|secret| hidden(secret, "key"));
-        Some(Self {
+        let hidden: Vec<Hidden> =
+            [Some(opens), server.clone(), cert.clone(), key.clone()].into_iter().flatten().collect();
+        // The Secret of another resource is not seen; that resource has one as soon as its database is there.
+        let seen_ones = hidden.iter().skip(usize::from(origin.is_some()));
+        if let Some(why) = seen_ones.filter_map(|hidden| hidden.lacks(seen, "spec.replicaSources")).next() {
+            return Err(format!("{why}; until then none of the sources is followed"));
+        }
+        Ok(Self {
             uri,
             encryption: server.as_ref().map(|_| true),
             server_cert: server.as_ref().map(Hidden::value),
@@ -83,14 +97,14 @@ impl Source {
             client_key: key.as_ref().map(Hidden::value),
             compression: source.compression,
             replication_tls_sni: said(source.tls_sni_name.as_ref()).map(str::to_owned),
-            hidden: [Some(opens), server, cert, key].into_iter().flatten().collect(),
+            hidden,
             origin,
         })
     }
 
     /// Those that the spec names. `None` as long as one of them is not known: half of the sources is another database.
     pub(crate) fn all(seen: &Seen<'_>) -> Option<Vec<Self>> {
-        seen.database.spec.replica_sources.iter().map(|source| Self::of(source, seen)).collect()
+        seen.database.spec.replica_sources.iter().map(|source| Self::of(source, seen).ok()).collect()
     }
 
     /// The cluster shows another address of it, or its password is not the one that the cluster was given.
@@ -135,28 +149,9 @@ fn secret_of(database: &str) -> String {
     format!("redb-{database}")
 }
 
-/// Secrets that the sources name, and whose change nobody notices.
-pub(crate) fn secrets(spec: &Spec) -> Vec<&str> {
-    let mut names: Vec<&str> = Vec::new();
-    for source in &spec.replica_sources {
-        let uri = Some(&source.replica_source_name).filter(|_| source.replica_source_type != REDB);
-        let all = [uri, source.server_cert_secret.as_ref(), source.client_key_secret.as_ref()];
-        names.extend(all.into_iter().filter_map(said));
-    }
-    names.dedup();
-    names
-}
-
 /// Why the cluster cannot be told of the sources yet.
 pub(crate) fn missing(seen: &Seen<'_>) -> Option<String> {
-    let all = &seen.database.spec.replica_sources;
-    let absent = all.iter().find(|source| Source::of(source, seen).is_none())?;
-    Some(format!(
-        "spec.replicaSources names database `{}`, which the cluster does not have for a RedisEnterpriseDatabase of namespace \
-         `{}`: make it; until then none of the sources is followed",
-        absent.replica_source_name,
-        seen.observed.namespace()
-    ))
+    seen.database.spec.replica_sources.iter().find_map(|source| Source::of(source, seen).err())
 }
 
 pub(crate) fn rules(spec: &Spec, own: &str, check: &mut dyn FnMut(bool, &str, String)) {

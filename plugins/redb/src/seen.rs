@@ -117,6 +117,10 @@ pub(crate) fn manifest() -> Manifest {
                     "$(spec.backup.abs.absSecretName)",
                     "$(spec.backup.gcs.gcsSecretName)",
                     "$(spec.backup.sftp.sftpSecretName)",
+                    "$(spec.clientAuthenticationCertificates[])",
+                    "$(spec.replicaSources[].replicaSourceName)",
+                    "$(spec.replicaSources[].serverCertSecret)",
+                    "$(spec.replicaSources[].clientKeySecret)",
                 ])
                 .fields(["data"]),
         )

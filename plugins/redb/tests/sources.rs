@@ -94,3 +94,44 @@ fn no_database_is_a_copy_of_itself() {
     let broken = violation(&world(&active_redb(&own), &json!([bdb(&json!({}))])));
     assert_eq!(broken.field, "spec.replicaSources.replicaSourceName");
 }
+
+#[test]
+fn an_address_in_a_secret_is_waited_for_and_given_again_when_it_is_another() {
+    let spec = json!({"spec": {"replicaSources": [{"replicaSourceType": "SECRET", "replicaSourceName": "elsewhere"}]}});
+    let bare = world(&active_redb(&spec), &json!([bdb(&json!({}))]));
+    let waiting = plan(&bare);
+    assert_eq!(waiting["calls"], Value::Null);
+    let said = waiting["progress"]["waiting"].as_str().unwrap();
+    assert!(said.starts_with("spec.replicaSources names Secret `elsewhere`, which does not exist: make it"), "{said}");
+    let secret = |value: &str| json!({"kind": "Secret", "metadata": {"name": "elsewhere"}, "data": {"uri": value}});
+    let first = plan(&bare.clone().object("secrets", &secret("fp:a")));
+    assert_eq!(first["calls"][0]["id"], "update:replica_sync,replica_sources");
+    // Once given, it is known, and another one is noticed.
+    let shown = bdb(&json!({"replica_sync": "enabled", "replica_sources": [{"uid": 1, "uri": "redis://:fp:0@h:1"}]}));
+    let copies = json!({"replica_sources.elsewhere.uri": "fp:a"});
+    let in_force = json!({"kind": "Secret", "metadata": {"name": "redb-mydb-in-force"}, "data": copies});
+    let kept = world(&active_redb(&spec), &json!([shown])).object("secrets", &in_force);
+    assert_eq!(plan(&kept.clone().object("secrets", &secret("fp:a")))["calls"], Value::Null);
+    assert_eq!(plan(&kept.clone().object("secrets", &secret("fp:b")))["calls"][0]["id"], "update:replica_sources");
+    assert_eq!(plan(&kept)["calls"], Value::Null, "it follows on when the Secret is gone");
+}
+
+#[test]
+fn a_certificate_of_clients_is_waited_for_and_given_again_when_it_is_another() {
+    let spec = json!({"spec": {"tlsMode": "enabled", "clientAuthenticationCertificates": ["client"]}});
+    let held = plan(&world(&redb(&spec), &json!([])));
+    assert_eq!(held["calls"], Value::Null, "without it anybody, or nobody, could log in");
+    let said = "spec.clientAuthenticationCertificates names Secret `client`, which does not exist: make it";
+    assert_eq!(held["progress"]["waiting"], said);
+    let secret = |value: &str| json!({"kind": "Secret", "metadata": {"name": "client"}, "data": {"cert": value}});
+    let made = plan(&world(&redb(&spec), &json!([])).object("secrets", &secret("fp:a")));
+    assert_eq!(made["calls"][0]["id"], "create");
+    let shown = bdb(&json!({"tls_mode": "enabled", "enforce_client_authentication": "enabled",
+        "authentication_ssl_client_certs": [{"client_cert": "x"}]}));
+    let copies = json!({"authentication_ssl_client_certs.client.cert": "fp:a"});
+    let in_force = json!({"kind": "Secret", "metadata": {"name": "redb-mydb-in-force"}, "data": copies});
+    let kept = world(&active_redb(&spec), &json!([shown])).object("secrets", &in_force);
+    assert_eq!(plan(&kept.clone().object("secrets", &secret("fp:a")))["calls"], Value::Null);
+    let renewed = plan(&kept.object("secrets", &secret("fp:b")));
+    assert_eq!(renewed["calls"][0]["id"], "update:authentication_ssl_client_certs");
+}

@@ -1,14 +1,14 @@
 //! Changes of a database while a client writes to it.
 
 use anyhow::{bail, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 use stepwright_tests::databases::{apply, nodes_are_up, number, remove, settled};
 use stepwright_tests::tls::Tls;
 use stepwright_tests::wait::until;
-use stepwright_tests::world::{SETTLES, World, redis};
+use stepwright_tests::world::{FORMS, SETTLES, World, redis};
 use stepwright_tests::writer::{Session, Writer};
 
-use crate::{SOME, answers, nothing_lost, password, session, spec, writing};
+use crate::{APART, SOME, answers, nothing_lost, password, session, spec, writing};
 
 /// A setting of the redis-server behind a database, as the client of its Service reads it.
 async fn setting(world: &World, name: &str, port: u16, key: &str, wanted: &str) {
@@ -185,7 +185,32 @@ pub(crate) async fn tls_is_turned_on_and_asks_for_certificates(world: &World) {
     world.kubectl(&["delete", "secret", "secured-one", "secured-two"]).unwrap();
 }
 
+/// Those that lead clients elsewhere are not lost with a node: they run on another machine.
+async fn lookers_on_are_apart(world: &World) {
+    let others = ["worker-1", "worker-2", "worker-3"];
+    for worker in others {
+        world.kubectl(&["cordon", worker]).unwrap();
+    }
+    for label in ["name=redis-enterprise-operator", "name=services-rigger"] {
+        world.kubectl(&["delete", "pods", "-l", label, "--wait=true"]).unwrap();
+        until("another pod, apart", FORMS, || async {
+            let pods = world.list("pods", label)?;
+            let ready = |pod: &Value| {
+                let all = pod["status"]["conditions"].as_array();
+                all.into_iter().flatten().any(|it| it["type"] == "Ready" && it["status"] == "True")
+            };
+            let apart = pods.len() == 1 && pods.iter().all(|pod| pod["spec"]["nodeName"] == APART && ready(pod));
+            if apart { Ok(()) } else { bail!("{} pods", pods.len()) }
+        })
+        .await;
+    }
+    for worker in others {
+        world.kubectl(&["uncordon", worker]).unwrap();
+    }
+}
+
 pub(crate) async fn a_lost_node_loses_no_acknowledged_write(world: &World) {
+    lookers_on_are_apart(world).await;
     apply(world, "survivor", json!({"memorySize": "200MB", "replication": true, "databasePort": 13006}));
     settled(world, "survivor").await;
     let (uid, password) = (number(world, "survivor"), password(world, "survivor"));

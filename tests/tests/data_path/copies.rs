@@ -10,7 +10,7 @@ use stepwright_tests::wait::until;
 use stepwright_tests::world::{SETTLES, World, redis};
 use stepwright_tests::writer::{Session, Written};
 
-use crate::{answers, password, session, spec, writing};
+use crate::{answers, password, session, spec, writing, writing_as};
 
 /// A redis-server that has nothing to do with any cluster. It ends with the value.
 struct Foreign {
@@ -128,8 +128,10 @@ pub(crate) async fn a_copy_follows_another_database(world: &World) {
     // The source grows, and is followed on.
     spec(world, "origin", &json!({"shardCount": 4}));
     settled(world, "origin").await;
-    let more = writing(world, "origin", 13022).await.stop().unwrap();
+    let more = writing_as("more-", world, "origin", 13022).await.stop().unwrap();
     arrives(world, "mirror", 13023, &more).await;
+    arrives(world, "mirror", 13023, &written).await;
+    in_sync(world, "mirror").await;
     spec(world, "mirror", &json!({"replicaSources": null}));
     settled(world, "mirror").await;
     assert_eq!(session(world, "origin", 13022).await.ask(&["FLUSHALL"]).unwrap(), "+OK");

@@ -43,11 +43,15 @@ fn main() {
         copies::a_copy_follows_a_source_by_its_address,
         copies::a_copy_follows_another_database,
     ];
-    once_on(3, |world| Box::pin(prepare(world)), &functions);
+    once_on(4, |world| Box::pin(prepare(world)), &functions);
 }
+
+/// A machine without a node of the cluster: for those who look on while others are lost.
+const APART: &str = "worker-4";
 
 /// A cluster whose nodes share a folder, as with a volume that many may mount.
 async fn prepare(world: &World) {
+    world.kubectl(&["cordon", APART]).unwrap();
     let folder = shared(world);
     std::fs::create_dir_all(&folder).unwrap();
     let cluster = json!({
@@ -61,6 +65,7 @@ async fn prepare(world: &World) {
     });
     world.kubectl_with_input(&["apply", "-f", "-"], &cluster.to_string()).unwrap();
     world.field("rec", "rec", "/status/state", "Running", FORMS).await;
+    world.kubectl(&["uncordon", APART]).unwrap();
     databases::license(world, 400).await;
 }
 
@@ -79,7 +84,12 @@ fn password(world: &World, name: &str) -> String {
 
 /// A client that writes to a database, and counts what the server acknowledges.
 async fn writing(world: &World, name: &str, port: u16) -> Writer {
-    let writer = Writer::alone(world, number(world, name), port, &password(world, name), "w-").unwrap();
+    writing_as("w-", world, name, port).await
+}
+
+/// The same, with these letters before its keys.
+async fn writing_as(prefix: &str, world: &World, name: &str, port: u16) -> Writer {
+    let writer = Writer::alone(world, number(world, name), port, &password(world, name), prefix).unwrap();
     writer.goes_on(SOME).await;
     writer
 }

@@ -9,10 +9,10 @@ use stepwright_tests::world::{SETTLES, World};
 use stepwright_tests::writer::Written;
 
 use crate::store::Store;
-use crate::{SHARED, answers, nothing_lost, password, session, shared, spec, writing};
+use crate::{SHARED, answers, nothing_lost, password, session, shared, spec, writing, writing_as};
 
 /// Seconds between backups: soon enough to wait for one, and seldom enough to look at it.
-const INTERVAL: u64 = 15;
+const INTERVAL: u64 = 6;
 
 /// Waits until a backup has ended that began after this call; what is written before is in it.
 async fn backed_up(world: &World, name: &str) -> Value {
@@ -71,7 +71,7 @@ pub(crate) async fn a_backup_to_a_folder_is_restored(world: &World) {
     let redb = backed_up(world, "saved").await;
     assert_eq!(redb["status"]["backupInfo"]["backupInterval"], INTERVAL, "{redb}");
     // A backup under load takes nothing away.
-    let writer = writing(world, "saved", 13011).await;
+    let writer = writing_as("later-", world, "saved", 13011).await;
     backed_up(world, "saved").await;
     nothing_lost(world, "saved", 13011, writer);
     // No more of them: what is there is what is restored.
@@ -88,7 +88,6 @@ pub(crate) async fn a_backup_to_a_folder_is_restored(world: &World) {
     // Into another database, of other shards; and into the one that lost all.
     apply(world, "restored", json!({"memorySize": "200MB", "databasePort": 13012}));
     settled(world, "restored").await;
-    // The second writer's keys were taken away by the look at them.
     let sources: Vec<Value> =
         files.iter().map(|file| json!({"type": "mount_point", "path": format!("{SHARED}/backups/{file}")})).collect();
     import(world, "restored", &sources).await;
