@@ -25,6 +25,29 @@ fn an_unreachable_cluster_is_never_running() {
 }
 
 #[test]
+fn a_scaled_statefulset_is_no_rolling_update() {
+    let mut world = World::running();
+    let mut set = statefulset(3);
+    // `kubectl scale`, not looked at by the controller yet.
+    set["metadata"]["generation"] = json!(2);
+    set["spec"]["replicas"] = json!(4);
+    world.statefulset = Some(set);
+    let plan = world.plan();
+    assert_eq!((&plan["status"]["state"], &plan["events"]), (&json!("Running"), &Value::Null));
+    assert_eq!(plan["progress"]["waiting"], "the changed StatefulSet is being read");
+    // Put back, and read: as before.
+    world.statefulset = Some(statefulset(3));
+    assert_eq!(world.plan()["events"], Value::Null);
+    // A change of the pods that is under way stays one.
+    let mut world = World::running();
+    world.status["state"] = json!("RunningRollingUpdate");
+    let mut set = statefulset(3);
+    set["metadata"]["generation"] = json!(2);
+    world.statefulset = Some(set);
+    assert_eq!(world.state(), "RunningRollingUpdate");
+}
+
+#[test]
 fn a_rolling_statefulset_is_a_rolling_update() {
     let mut world = World::running();
     let mut set = statefulset(2);
