@@ -358,6 +358,10 @@ impl Operator {
                 }
             });
         }
+        {
+            let router = router.clone();
+            tasks.spawn(calendar::watch(move || router.day_turned()));
+        }
         tasks.spawn(delegation::watch(context.clone(), router.clone(), namespace.clone()));
         let preparer =
             Preparer { context: context.clone(), pipelines: pipelines.clone(), loader, settings: plugins, namespace };

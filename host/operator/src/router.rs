@@ -123,6 +123,16 @@ impl Router {
         }
     }
 
+    /// Another day: every primary, since what is said of it may depend on the date.
+    pub(crate) fn day_turned(&self) {
+        for pipeline in &self.pipelines {
+            let kind = pipeline.type_ref();
+            for primary in self.caches.all(&kind) {
+                self.enqueue(&kind, &primary.namespace().unwrap_or_default(), &primary.name_any());
+            }
+        }
+    }
+
     /// The plugins behind these steps were exchanged: every primary whose pipeline has one of them.
     pub fn swapped(&self, steps: &[String]) {
         self.caches.ensure(self.slots.kinds());

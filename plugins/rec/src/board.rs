@@ -9,6 +9,8 @@ pub(crate) const NEWEST: &str = "newest";
 /// Key of the pod whose node was put into maintenance before the pod is replaced.
 pub(crate) const DRAINED: &str = "drained";
 
+/// Key of the day on which it was last said that the license is about to expire.
+pub(crate) const LICENSE: &str = "license-expiring-told";
 /// Key of the last attempt to remove a node.
 pub(crate) const REMOVAL: &str = "removal";
 

@@ -10,6 +10,7 @@ mod credentials;
 mod drain;
 mod facts;
 mod formation;
+mod license;
 mod managed;
 mod objects;
 mod passthrough;
@@ -140,6 +141,7 @@ fn run(seen: &Seen<'_>, view: &View) -> Plan {
     let plan = why.map_or_else(Plan::done, |why| Plan::waiting(why, again));
     let plan =
         objects::desire(plan, seen, view, &parts, &course, true).status(&status::full(seen, view, &parts, state));
+    let plan = license::event(plan, seen);
     if !calls.is_empty() {
         // This round's status is not written, so what changed is told by the next one; only a retry or a refusal, which
         // the next round does not see, is news now.

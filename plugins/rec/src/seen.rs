@@ -65,6 +65,8 @@ pub(crate) struct Seen<'a> {
     pub(crate) license: Fact<facts::License>,
     pub(crate) modules: Fact<Vec<facts::Module>>,
     pub(crate) host: Fact<facts::Host>,
+    /// The date in UTC: `2026-01-31`.
+    pub(crate) today: Fact<String>,
     /// The account of the service broker is there.
     pub(crate) has_broker_account: bool,
     /// The ServiceAccount of the services rigger, if it is there.
@@ -368,7 +370,18 @@ pub(crate) fn manifest() -> Manifest {
                 .names(["$(metadata.name)-services-rigger"])
                 .fields(["metadata.uid"]),
         )
-        .facts(["bdbs", "bootstrap", "nodes", "nodes-status", "cluster", "policy", "license", "modules", "host"])
+        .facts([
+            "bdbs",
+            "bootstrap",
+            "nodes",
+            "nodes-status",
+            "cluster",
+            "policy",
+            "license",
+            "modules",
+            "host",
+            "today",
+        ])
         .writes("v1", "PersistentVolumeClaim")
         // The StatefulSet controller wrote it when it made the claim.
         .takes("v1", "PersistentVolumeClaim", ["spec.resources.requests.storage"])
@@ -451,6 +464,7 @@ impl<'a> Seen<'a> {
             license: observed.fact("license"),
             modules: observed.fact("modules"),
             host: observed.fact("host"),
+            today: observed.fact("today"),
             has_broker_account: !observed.set::<serde::de::IgnoredAny>("accounts")?.is_empty(),
             rigger_account: rigger_accounts.into_iter().next(),
         })

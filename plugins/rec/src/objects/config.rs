@@ -10,6 +10,7 @@ use super::{Metadata, metadata};
 use crate::Course;
 use crate::board;
 use crate::formation::{NodeState, View};
+use crate::license;
 use crate::recovery::{DONE, REJOINING, Recovery};
 use crate::seen::Seen;
 
@@ -72,6 +73,7 @@ pub(super) fn desire(plan: Plan, seen: &Seen<'_>, view: &View, course: &Course) 
     let mut data = BTreeMap::from([("tasks", tasks(view))]);
     data.extend(board::newest(seen, view).map(|pods| (board::NEWEST, pods)));
     data.extend(course.drain.note.clone().map(|note| (board::DRAINED, note)));
+    data.extend(license::note(seen).map(|note| (board::LICENSE, note)));
     data.extend(course.shrink.note.clone().map(|note| (board::REMOVAL, note)));
     if course.recovered {
         data.insert(board::RECOVERY, DONE.to_owned());
