@@ -51,7 +51,7 @@ pub(crate) struct Seen<'a> {
     pub(crate) claims: Vec<Observed<Claim>>,
     pub(crate) secrets: Vec<Observed<Secret>>,
     pub(crate) rivals: Vec<Observed<Rival>>,
-    /// Names of the databases of this cluster.
+    /// Names of the databases of this cluster; of one in another namespace `namespace/name`.
     pub(crate) databases: Vec<String>,
     pub(crate) configmaps: Vec<Observed<ConfigMap>>,
     pub(crate) bdbs: Fact<Vec<facts::Bdb>>,
@@ -363,6 +363,7 @@ pub(crate) fn manifest() -> Manifest {
         .observe(
             Observe::new("databases", "app.redislabs.com/v1alpha1", "RedisEnterpriseDatabase")
                 .all()
+                .of_same_system()
                 .fields(["spec.redisEnterpriseCluster"]),
         )
         .observe(
@@ -436,7 +437,10 @@ impl<'a> Seen<'a> {
             .into_iter()
             // Without a name it is the only cluster of the namespace that is meant.
             .filter(|database| ["", name].contains(&database.spec.redis_enterprise_cluster.name.as_str()))
-            .map(|database| database.id.name)
+            .map(|database| match database.id.namespace {
+                Some(elsewhere) if elsewhere != observed.namespace() => format!("{elsewhere}/{}", database.id.name),
+                _ => database.id.name,
+            })
             .collect();
         let mut rivals: Vec<Observed<Rival>> = observed.set("rivals")?;
         rivals.retain(|rival| rival.id.name != name);

@@ -68,6 +68,8 @@ fn deletion_waits_for_databases() {
         json!({ "kind": "RedisEnterpriseDatabase", "metadata": { "name": "nameless" }, "spec": {} }),
         json!({ "kind": "RedisEnterpriseDatabase", "metadata": { "name": "elsewhere" },
             "spec": { "redisEnterpriseCluster": { "name": "other" } } }),
+        json!({ "kind": "RedisEnterpriseDatabase", "metadata": { "name": "theirs", "namespace": "team-a" },
+            "spec": { "redisEnterpriseCluster": { "name": "rec" } } }),
     ];
     golden!(world.answer());
 }
