@@ -174,8 +174,13 @@ async fn what_belongs_to_the_same_system_is_seen_wherever_it_is_watched() {
     let maps = |namespace: &str| Api::<ConfigMap>::namespaced(client.clone(), namespace);
     let system = format!("{home}/a");
     let make = async |namespace: &str, name: &str, operator: Option<&str>| {
-        let annotations = json!({SYSTEM_ANNOTATION: &system, "stepwright.dev/operator": operator});
-        let annotations = if name == "stranger" { json!({}) } else { annotations };
+        let mut annotations = json!({});
+        if name != "stranger" {
+            annotations[SYSTEM_ANNOTATION] = json!(system);
+        }
+        if let Some(operator) = operator {
+            annotations["stepwright.dev/operator"] = json!(operator);
+        }
         let map = json!({"metadata": {"name": name, "annotations": annotations}});
         maps(namespace).create(&PostParams::default(), &serde_json::from_value(map).unwrap()).await.unwrap();
     };
