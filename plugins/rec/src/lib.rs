@@ -5,6 +5,7 @@
 //! (`formation`), and says what is so (`state`, `status`).
 
 mod board;
+mod budgets;
 mod calls;
 mod credentials;
 mod drain;
@@ -12,6 +13,7 @@ mod facts;
 mod formation;
 mod license;
 mod managed;
+mod notices;
 mod objects;
 mod passthrough;
 mod quantity;
@@ -141,7 +143,7 @@ fn run(seen: &Seen<'_>, view: &View) -> Plan {
     let plan = why.map_or_else(Plan::done, |why| Plan::waiting(why, again));
     let plan =
         objects::desire(plan, seen, view, &parts, &course, true).status(&status::full(seen, view, &parts, state));
-    let plan = license::event(plan, seen);
+    let plan = notices::events(license::event(plan, seen), seen);
     if !calls.is_empty() {
         // This round's status is not written, so what changed is told by the next one; only a retry or a refusal, which
         // the next round does not see, is news now.

@@ -7,6 +7,7 @@ use serde::de::IgnoredAny;
 use stepwright_sdk::{Fact, Failure, Manifest, Observation, Observe, Observed, StepManifest};
 
 use crate::board;
+use crate::budgets::Budget;
 use crate::facts;
 use crate::managed::{FACTS, Fields};
 use crate::objects::broker;
@@ -49,6 +50,8 @@ pub(crate) struct Seen<'a> {
     pub(crate) kubernetes_nodes: Fact<Vec<Observed<KubernetesNode>>>,
     pub(crate) statefulset: Option<Observed<StatefulSet>>,
     pub(crate) claims: Vec<Observed<Claim>>,
+    /// Every one of the namespace.
+    pub(crate) budgets: Vec<Observed<Budget>>,
     pub(crate) secrets: Vec<Observed<Secret>>,
     pub(crate) rivals: Vec<Observed<Rival>>,
     /// Names of the databases of this cluster; of one in another namespace `namespace/name`.
@@ -371,6 +374,7 @@ pub(crate) fn manifest() -> Manifest {
                 .names(["$(metadata.name)-services-rigger"])
                 .fields(["metadata.uid"]),
         )
+        .observe(Observe::new("budgets", "policy/v1", "PodDisruptionBudget").all().fields(["spec.selector"]))
         .facts([
             "bdbs",
             "bootstrap",
@@ -454,6 +458,7 @@ impl<'a> Seen<'a> {
             kubernetes_nodes: observed.optional_set("kubernetes-nodes")?,
             statefulset: statefulsets.into_iter().next(),
             claims: observed.set("claims")?,
+            budgets: observed.set("budgets")?,
             secrets: observed.set("secrets")?,
             rivals,
             databases,
