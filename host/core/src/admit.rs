@@ -379,7 +379,8 @@ fn check_metadata(id: &ObjectRef, metadata: Option<&Value>) -> Result<(), NotAdm
 fn has_directive(value: &Value) -> bool {
     match value {
         Value::Object(fields) => {
-            fields.keys().any(|key| key == "$generate" || key == "$secretKeyRef") || fields.values().any(has_directive)
+            fields.keys().any(|key| ["$generate", "$secretKeyRef", "$join"].contains(&key.as_str()))
+                || fields.values().any(has_directive)
         }
         Value::Array(items) => items.iter().any(has_directive),
         _ => false,

@@ -37,6 +37,11 @@ pub(crate) const DONE: &str = "done";
 /// the same wish, however often the cluster does not answer on the way.
 pub(crate) const REJOINING: &str = "rejoining";
 
+/// The code of a node that reaches no majority (REST reference, 16.7, F2).
+const NO_QUORUM: &str = "no_quorum";
+const DIVIDED: &str = "its nodes run, and too few of them reach one another: look at the network between the pods, and at network policies; \
+    data is served meanwhile, and the cluster goes on by itself once they do, so that spec.clusterRecovery would only cost time";
+
 pub(crate) fn of(seen: &Seen<'_>, view: &View) -> Recovery {
     let spec = &seen.cluster.spec;
     let last = seen.cluster.status.state.as_str();
@@ -149,9 +154,13 @@ pub(crate) fn most_are_ready(seen: &Seen<'_>) -> bool {
     seen.statefulset.as_ref().is_some_and(|set| set.status.ready_replicas * 2 > seen.cluster.spec.nodes())
 }
 
-/// More than half of the nodes are not members that serve, as far as they say. A cluster that elects another master does
-/// not answer for a while either, but its pods stay ready meanwhile.
-pub(crate) fn quorum_lost(seen: &Seen<'_>, view: &View) -> bool {
-    let lost = view.formed_before && view.listed.is_err() && view.members().count() * 2 <= view.nodes.len();
-    lost && !most_are_ready(seen)
+/// That the cluster has no quorum, with what helps. More than half of the nodes are not members that serve, as far as they say;
+/// or they are, and say themselves that they reach no majority. A cluster that elects another master does not answer for a
+/// while either, but its pods stay ready meanwhile.
+pub(crate) fn quorum_lost(seen: &Seen<'_>, view: &View) -> Option<String> {
+    let why = view.listed.as_ref().err().filter(|_| view.formed_before && !most_are_ready(seen))?;
+    if view.members().count() * 2 <= view.nodes.len() {
+        return Some(advice(seen));
+    }
+    why.contains(NO_QUORUM).then(|| DIVIDED.to_owned())
 }

@@ -154,6 +154,12 @@ fn a_node_is_emptied_before_its_pod_goes_and_serves_again_after() {
     down(&mut world, 1);
     assert_eq!((partition(&world), world.requests()), (1, vec![]));
     assert_eq!(noted(&world, "drained"), "rec-1");
+    // It serves again: the next one is emptied, too, before its pod goes.
+    let mut world = master(rolling(["a", "b", "b"]), 2);
+    world.configmaps = vec![board(&json!({ "drained": "rec-1" }))];
+    assert_eq!(partition(&world), 1);
+    assert_eq!(world.requests(), ["POST /v1/nodes/1/actions/maintenance_on to -"]);
+    assert_eq!(noted(&world, "drained"), "rec-0");
     // What a user put into maintenance is left there.
     let mut world = drained(World::running(), 1, 0);
     world.facts.push(bdb("active"));
@@ -458,7 +464,21 @@ fn a_lost_quorum_is_told_with_the_command_that_helps() {
     assert!(events(&world).contains("Warning QuorumLost"));
     let mut again = lost();
     again.status["state"] = json!("Error");
+    again.configmaps = vec![board(&json!({ "quorum": noted(&world, "quorum") }))];
     assert!(!events(&again).contains("QuorumLost"), "told once");
+}
+
+#[test]
+fn nodes_that_do_not_reach_one_another_are_no_reason_to_recover() {
+    let mut world = World::running();
+    world.facts.clear();
+    world.unknown = Some("GET /v1/nodes: HTTP status 503, no_quorum: the cluster has no quorum".into());
+    world.statefulset.as_mut().unwrap()["status"]["readyReplicas"] = json!(3);
+    assert!(!events(&world).contains("QuorumLost"), "they may be electing a master");
+    world.status["state"] = json!("Error");
+    world.statefulset.as_mut().unwrap()["status"]["readyReplicas"] = json!(0);
+    assert!(waits(&world).contains("look at the network between the pods"), "{}", waits(&world));
+    assert!(events(&world).contains("Warning QuorumLost"));
 }
 
 #[test]

@@ -34,11 +34,16 @@ impl Hidden {
         format!("{}.{}.{}", self.of, self.secret, self.key)
     }
 
+    /// Fingerprint of what the cluster was given.
+    pub(crate) fn given<'s>(&self, seen: &'s Seen<'_>) -> Option<&'s str> {
+        seen.secret_value(&seen.in_force(), &self.copy())
+    }
+
     /// The cluster was not given it, or was given another.
     ///
     /// Secrets that a list of the spec names are not seen, so a change inside of one is not noticed.
     pub(crate) fn is_new(&self, seen: &Seen<'_>) -> bool {
-        let Some(given) = seen.secret_value(&seen.in_force(), &self.copy()) else { return true };
+        let Some(given) = self.given(seen) else { return true };
         seen.secret_value(&self.secret, self.key).is_some_and(|now| now != given)
     }
 

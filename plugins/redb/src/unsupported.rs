@@ -37,13 +37,6 @@ pub(crate) fn fields(seen: &Seen<'_>, bdb: Option<&Bdb>) -> Vec<Field> {
             "an upgrade of a database always takes its modules along since Redis Enterprise 7.8.2; remove it",
         ),
         (
-            replica::unsupported(spec),
-            "spec.replicaSources",
-            "the address of another RedisEnterpriseDatabase holds a password that cannot be put into an address here: \
-             write the address into a Secret under the key `uri`, and name that with type SECRET; until then none of the \
-             sources is acted on",
-        ),
-        (
             spec.backup.as_ref().is_some_and(|backup| backup.swift.is_some()),
             "spec.backup.swift",
             "the REST API has no such place for backups: use another",
@@ -101,8 +94,7 @@ pub(crate) fn fields(seen: &Seen<'_>, bdb: Option<&Bdb>) -> Vec<Field> {
             format!("another certificate inside of a Secret is not noticed ({names}): name another Secret instead");
         add("spec.clientAuthenticationCertificates", text);
     }
-    let sources = if replica::unsupported(spec) { Vec::new() } else { replica::secrets(spec) };
-    if let Some(names) = unseen(sources) {
+    if let Some(names) = unseen(replica::secrets(spec)) {
         let text = format!("another value inside of a Secret is not noticed ({names}): name another Secret instead");
         add("spec.replicaSources", text);
     }
