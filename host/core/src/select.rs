@@ -56,25 +56,31 @@ pub fn says(primary: &Value, path: &str) -> bool {
 
 /// `$(metadata.name)-x` with the primary's name. `None` when a path leads nowhere or to an empty string.
 fn fill(template: &str, primary: &Value) -> Option<String> {
+    fill_by(template, &|path| text(path.split('.').try_fold(primary, |value, key| value.get(key))?))
+}
+
+/// The same by whoever knows the primary's fields.
+pub(crate) fn fill_by(template: &str, field: &dyn Fn(&str) -> Option<String>) -> Option<String> {
     let mut out = String::new();
     let mut rest = template;
     while let Some((before, after)) = rest.split_once("$(") {
         let (path, after) = after.split_once(')')?;
-        let value = path.split('.').try_fold(primary, |value, key| value.get(key))?;
-        let text = match value {
-            Value::String(text) => text.clone(),
-            Value::Number(number) => number.to_string(),
-            _ => return None,
-        };
-        if text.is_empty() {
-            return None;
-        }
+        let text = field(path).filter(|text| !text.is_empty())?;
         out.push_str(before);
         out.push_str(&text);
         rest = after;
     }
     out.push_str(rest);
     (!out.is_empty()).then_some(out)
+}
+
+/// A text or a number, as text.
+pub fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

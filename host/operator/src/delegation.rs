@@ -21,8 +21,9 @@ use tracing::{info, warn};
 
 use crate::apply::{MANAGER, Primary};
 use crate::controller::Context;
+use crate::facts::{self, Parts};
 use crate::router::Router;
-use crate::system::SystemId;
+use crate::system::{FactValue, Known, SystemId};
 
 /// The fact by which steps learn of the process that they run in.
 pub const FACT: &str = "host";
@@ -117,27 +118,38 @@ impl Context {
     }
 
     /// Facts in the order of their names: of the managed system, and of this process.
-    pub(crate) async fn facts(&self, primary: &Primary, names: &[String], system: Option<&SystemId>) -> Vec<Fact> {
+    pub(crate) async fn facts(
+        &self,
+        primary: &Primary,
+        names: &[String],
+        parts: Option<&Parts>,
+        system: Option<&SystemId>,
+    ) -> Vec<Fact> {
         let of_system: Vec<String> = names.iter().filter(|name| *name != FACT).cloned().collect();
         let known = match system {
             _ if of_system.is_empty() => Vec::new(),
             Some(system) => self.system.facts(system, &of_system).await,
             None => {
                 let unknown = "the managed system of this object is not known".to_owned();
-                of_system.into_iter().map(|name| Fact { name, value: Err(unknown.clone()) }).collect()
+                of_system.into_iter().map(|name| Known { name, value: Err(unknown.clone()) }).collect()
             }
         };
         let mut known = known.into_iter();
-        let mut facts = Vec::with_capacity(names.len());
+        let mut shown_facts = Vec::with_capacity(names.len());
         for name in names {
             if name == FACT {
                 let value = self.host(primary).await.to_string();
-                facts.push(Fact { name: name.clone(), value: Ok(value) });
+                shown_facts.push(Fact { name: name.clone(), value: Ok(value) });
             } else {
-                facts.extend(known.next());
+                let part = parts.and_then(|parts| parts.get(name));
+                let shown = |value: Arc<FactValue>| match part {
+                    Some(part) => value.part(part, &|path| facts::field(&primary.object, path)),
+                    None => value.text().to_owned(),
+                };
+                shown_facts.extend(known.next().map(|it| Fact { name: it.name, value: it.value.map(shown) }));
             }
         }
-        facts
+        shown_facts
     }
 
     async fn host(&self, primary: &Primary) -> Value {

@@ -9,6 +9,7 @@ pub mod cache;
 pub mod controller;
 pub mod delegation;
 pub mod error;
+mod facts;
 mod fight;
 pub mod guests;
 mod identity;
