@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::mask::Mask;
-use crate::select::fill_by;
+use crate::select::fill;
 
 /// What of a fact is read.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,7 +34,7 @@ impl FactPart {
     /// What items have to have for a primary with these fields, each asked for by its dotted path.
     pub fn wanted(&self, field: &dyn Fn(&str) -> Option<String>) -> Vec<Having> {
         let filled = |having: &Having| -> Option<Having> {
-            having.iter().map(|(path, value)| Some((path.clone(), fill_by(value, field)?))).collect()
+            having.iter().map(|(path, value)| Some((path.clone(), fill(value, field)?))).collect()
         };
         self.items.iter().filter_map(filled).collect()
     }

@@ -20,14 +20,19 @@ pub enum Selection {
 impl Selection {
     /// Fills `$(path)` in. Names that come out empty are dropped; a label that does selects nothing.
     pub fn resolve(select: &Select, primary: &Value) -> Self {
+        Self::resolve_by(select, &|path| text(path.split('.').try_fold(primary, |value, key| value.get(key))?))
+    }
+
+    /// The same by whoever knows the primary's fields.
+    pub fn resolve_by(select: &Select, field: &dyn Fn(&str) -> Option<String>) -> Self {
         match select {
             Select::Owned => Self::Owned,
             Select::Labels(labels) => {
                 let resolved: Option<BTreeMap<_, _>> =
-                    labels.iter().map(|(key, value)| Some((key.clone(), fill(value, primary)?))).collect();
+                    labels.iter().map(|(key, value)| Some((key.clone(), fill(value, field)?))).collect();
                 resolved.map_or_else(|| Self::Names(Vec::new()), Self::Labels)
             }
-            Select::Names(names) => Self::Names(names.iter().filter_map(|name| fill(name, primary)).collect()),
+            Select::Names(names) => Self::Names(names.iter().filter_map(|name| fill(name, field)).collect()),
         }
     }
 
@@ -55,12 +60,7 @@ pub fn says(primary: &Value, path: &str) -> bool {
 }
 
 /// `$(metadata.name)-x` with the primary's name. `None` when a path leads nowhere or to an empty string.
-fn fill(template: &str, primary: &Value) -> Option<String> {
-    fill_by(template, &|path| text(path.split('.').try_fold(primary, |value, key| value.get(key))?))
-}
-
-/// The same by whoever knows the primary's fields.
-pub(crate) fn fill_by(template: &str, field: &dyn Fn(&str) -> Option<String>) -> Option<String> {
+pub(crate) fn fill(template: &str, field: &dyn Fn(&str) -> Option<String>) -> Option<String> {
     let mut out = String::new();
     let mut rest = template;
     while let Some((before, after)) = rest.split_once("$(") {

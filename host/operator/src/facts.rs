@@ -89,6 +89,7 @@ pub(crate) fn field(object: &DynamicObject, path: &str) -> Option<String> {
         "metadata.name" => Some(object.name_any()),
         "metadata.namespace" => object.namespace(),
         "metadata.uid" => object.uid(),
+        path if path.starts_with("metadata.") => texts(&whole(object), path).pop(),
         _ => text(path.split('.').try_fold(&object.data, |value, key| value.get(key))?),
     }
 }

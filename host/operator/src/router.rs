@@ -15,7 +15,7 @@ use stepwright_core::select::Selection;
 
 use crate::apply::whole;
 use crate::cache::{Caches, Change, owner_of};
-use crate::facts::Concerned;
+use crate::facts::{Concerned, field};
 use crate::slots::{Slots, Watched};
 use crate::system::{ManagedSystem, News, Reader};
 
@@ -105,9 +105,11 @@ impl Router {
             if own(&kind, &home, &called) {
                 return;
             }
-            let value = whole(primary);
-            let mut observes = observes.iter().filter(|it| it.within == within && it.concerns(&value));
-            if observes.any(|it| Selection::resolve(&it.select, &value).matches(name, labels)) {
+            // Most primaries are passed over, so no more is made of each than is asked for.
+            let read = |path: &str| field(primary, path);
+            let concerns = |it: &&&Observe| it.when.is_none() || it.concerns(&whole(primary));
+            let mut observes = observes.iter().filter(|it| it.within == within).filter(concerns);
+            if observes.any(|it| Selection::resolve_by(&it.select, &read).matches(name, labels)) {
                 self.enqueue(&kind, &home, &called);
             }
         };
