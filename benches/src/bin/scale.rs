@@ -60,7 +60,7 @@ async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let size = Size { databases: args.databases, namespaces: args.namespaces };
     if args.be_plain {
-        return plain::run(size).await;
+        return plain::run().await;
     }
     let machine = machine::line();
     let mut outcomes = Vec::new();
