@@ -79,6 +79,9 @@ pub async fn start(many: &Many) -> anyhow::Result<tokio::process::Child> {
     Ok(child)
 }
 
+/// What the REST API said, or why that is not known.
+type Read = Arc<Result<Value, String>>;
+
 struct Plain {
     client: Client,
     recorder: Recorder,
@@ -88,7 +91,7 @@ struct Plain {
     login: (String, String),
     /// Which node answered last.
     master: Mutex<usize>,
-    read: tokio::sync::Mutex<HashMap<String, (Instant, Arc<Result<Value, String>>)>>,
+    read: tokio::sync::Mutex<HashMap<String, (Instant, Read)>>,
     /// What was applied, by manager and object.
     applied: Mutex<HashMap<(String, ObjectRef), [u8; 32]>>,
 }
@@ -413,7 +416,7 @@ impl Plain {
         })
     }
 
-    async fn read(&self, path: &str) -> Arc<Result<Value, String>> {
+    async fn read(&self, path: &str) -> Read {
         // Held while it is read, so that many who ask at once are one request.
         let mut read = self.read.lock().await;
         if let Some((at, value)) = read.get(path)

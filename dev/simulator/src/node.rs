@@ -91,7 +91,7 @@ pub struct Node {
     pub bootstrap: Mutex<bootstrap::Progress>,
     /// Wrong passwords by user, with the time of each; counted on the master.
     pub wrong_logins: Mutex<HashMap<u32, Vec<Millis>>>,
-    /// Requests that came to the REST API so far, by method.
+    /// Requests that came to the REST API so far, by method; those of `rladmin` apart.
     pub requests: Mutex<BTreeMap<String, u64>>,
 }
 
