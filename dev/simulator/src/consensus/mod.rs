@@ -285,6 +285,8 @@ impl Node {
             let role = self.core.lock().role;
             match role {
                 Role::Leader { .. } => self.lead(),
+                // Without data no other node has the newest state, so none takes over.
+                Role::Follower if self.settings.without_data => {}
                 Role::Follower => self.watch_master().await,
             }
         }
@@ -296,7 +298,7 @@ impl Node {
         let lease = self.settings.election_timeout();
         let fresh = |peer: &Peer| peer.heard.elapsed() < lease;
         let started = core.heard;
-        if !core.majority(fresh) && started.elapsed() > lease {
+        if !self.settings.without_data && !core.majority(fresh) && started.elapsed() > lease {
             warn!("no majority answers: this node is no longer the master");
             core.follow(None);
             return;
