@@ -6,5 +6,7 @@
 
 pub mod compiled_in;
 pub mod machine;
+pub mod many;
+pub mod plain;
 pub mod samples;
 pub mod scene;

@@ -1,4 +1,4 @@
-//! A running cluster of three nodes: its objects as the API server has them, and what its REST API answers, with the fields
+//! A running cluster of five nodes: its objects as the API server has them, and what its REST API answers, with the fields
 //! and sizes that a real one shows (REST reference, 4.1, 4.3, 5.1, 5.2 and 10).
 
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use stepwright_core::mask::mask;
 use stepwright_core::object::{Object, ObjectRef};
 use stepwright_core::observation::{Fact, ObjectSet, Observation};
 
-pub const NODES: u32 = 3;
+pub const NODES: u32 = 5;
 /// When everything was made.
 const BORN: &str = "2026-01-01T00:00:10Z";
 const IMAGE: &str = "redislabs/redis:8.0.20-44.23";

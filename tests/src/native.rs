@@ -12,11 +12,11 @@ use serde_json::{Value, json};
 use stepwright_core::guest::{Called, Digest, Guest, GuestError, Usage};
 use stepwright_core::manifest::Manifest;
 use stepwright_core::object::{Object, ObjectRef, TypeRef};
-use stepwright_core::observation::{Fact, Observation, Reply};
+use stepwright_core::observation::{Observation, Reply};
 use stepwright_core::plan::{Failure, Plan, Violation};
 use stepwright_core::policy::Verdict;
 use stepwright_core::world::World;
-use stepwright_operator::system::{ManagedSystem, Reader, ResolvedCall, SystemId};
+use stepwright_operator::system::{FactValue, Known, ManagedSystem, News, Reader, ResolvedCall, SystemId};
 use tokio::sync::broadcast;
 
 type Logic = dyn Fn(&Observation) -> Result<Result<Plan, Failure>, GuestError> + Send + Sync;
@@ -136,7 +136,7 @@ pub const SYSTEM_ANNOTATION: &str = "test.stepwright.dev/system";
 pub struct Table {
     pub facts: Mutex<BTreeMap<String, Value>>,
     pub calls: Mutex<Vec<(String, String, Option<String>)>>,
-    changes: broadcast::Sender<SystemId>,
+    changes: broadcast::Sender<News>,
 }
 
 impl Default for Table {
@@ -160,16 +160,19 @@ impl ManagedSystem for Table {
     fn exists(&self, _system: &SystemId) -> bool {
         true
     }
-    async fn facts(&self, _system: &SystemId, names: &[String]) -> Vec<Fact> {
+    async fn facts(&self, _system: &SystemId, names: &[String]) -> Vec<Known> {
         let facts = self.facts.lock();
-        let value = |name: &String| facts.get(name).map(Value::to_string).ok_or_else(|| "not known".to_owned());
-        names.iter().map(|name| Fact { name: name.clone(), value: value(name) }).collect()
+        let value = |name: &String| {
+            let value = facts.get(name).ok_or_else(|| "not known".to_owned())?;
+            Ok(Arc::new(FactValue::new(value.clone())))
+        };
+        names.iter().map(|name| Known { name: name.clone(), value: value(name) }).collect()
     }
     async fn call(&self, _system: &SystemId, call: ResolvedCall) -> Reply {
         self.calls.lock().push((call.method, call.path, call.body));
         Reply { id: call.id, status: 200, body: json!({"uid": 1}).to_string() }
     }
-    fn changes(&self) -> broadcast::Receiver<SystemId> {
+    fn changes(&self) -> broadcast::Receiver<News> {
         self.changes.subscribe()
     }
     fn requests(&self) -> BTreeMap<(String, u16), u64> {

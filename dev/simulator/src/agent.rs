@@ -10,9 +10,10 @@ use tracing::debug;
 use crate::{
     dataset::{syncer::Syncers, transfer::Parts},
     node::{Node, Snapshot},
+    peers::{EndpointReport, ShardReport},
     proxy::{self, Route},
     shard::{self, ShardSpec},
-    state::BdbStatus,
+    state::{BdbStatus, ClusterState},
 };
 
 struct Kept<T> {
@@ -32,10 +33,12 @@ pub async fn run(node: Arc<Node>, mut ending: watch::Receiver<bool>) {
         match snapshot {
             Some(snapshot) => {
                 debug!(generation = snapshot.generation, "carrying out a state");
-                converge_shards(&node, &snapshot, &mut shards);
-                converge_proxies(&node, &snapshot, &mut proxies);
-                transfers.converge(&node, &snapshot);
-                syncers.converge(&node, &snapshot);
+                if !node.settings.without_data {
+                    converge_shards(&node, &snapshot, &mut shards);
+                    converge_proxies(&node, &snapshot, &mut proxies);
+                    transfers.converge(&node, &snapshot);
+                    syncers.converge(&node, &snapshot);
+                }
             }
             None => {
                 // No member (any more): nothing runs, and files stay.
@@ -51,6 +54,19 @@ pub async fn run(node: Arc<Node>, mut ending: watch::Receiver<bool>) {
     }
     stop(proxies).await;
     stop(shards).await;
+}
+
+/// What a node with this number would report if it ran what the state says. Of a cluster without data nothing does.
+pub fn pretended(state: &ClusterState, uid: u32) -> (BTreeMap<u32, ShardReport>, BTreeMap<u32, EndpointReport>) {
+    let running = state.bdbs.values().filter(|bdb| bdb.runs());
+    let shards = running.clone().flat_map(|bdb| bdb.shards.iter().map(move |shard| (bdb.version, shard)));
+    let shards = shards.filter(|(_, shard)| shard.node == uid).map(|(version, shard)| {
+        let role = Some(shard.role);
+        (shard.uid, ShardReport { running: true, version, role, link_up: true, ..ShardReport::default() })
+    });
+    let served = running.filter(|bdb| !bdb.traffic_stopped && bdb.endpoint.nodes.contains(&uid));
+    let endpoints = served.map(|bdb| (bdb.uid, EndpointReport { bound: true, ..EndpointReport::default() }));
+    (shards.collect(), endpoints.collect())
 }
 
 /// Ends all, without the word that would remove files.

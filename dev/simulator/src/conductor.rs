@@ -293,7 +293,7 @@ pub async fn run(node: Arc<Node>) {
         tokio::time::sleep(LOOK).await;
         let Some(leading_for) = node.leading_for() else { continue };
         let Some(snapshot) = node.snapshot() else { continue };
-        let commands = {
+        let mut commands = {
             let (reports, caught_up) = (node.observed(), node.caught_up());
             let view = View {
                 now: crate::clock::now(),
@@ -305,6 +305,12 @@ pub async fn run(node: Arc<Node>) {
             };
             decide(&snapshot.state, &view, &Faulty(&node))
         };
+        // State machines that end in the same look are one change, where all can end.
+        let ends = |command: &Command| matches!(command, Command::Bdb(BdbCommand::Finish { .. }));
+        let ended: Vec<Command> = commands.iter().filter(|command| ends(command)).cloned().collect();
+        if ended.len() > 1 && node.propose(ended).await.is_ok() {
+            commands.retain(|command| !ends(command));
+        }
         let mut leaving = Vec::new();
         for command in commands {
             // Each on its own, so that one that is refused holds up no other.

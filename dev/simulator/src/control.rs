@@ -39,6 +39,7 @@ async fn answer(node: &Arc<Node>, call: Call) -> Reply {
                 "state": node.snapshot().map(|snapshot| snapshot.state.as_ref().clone()),
             }))
         }
+        ("GET", ["_sim", "requests"]) => Reply::json(json!(*node.requests.lock())),
         ("GET", ["_sim", "report"]) => Reply::json(json!(node.report())),
         ("GET", ["_sim", "ports"]) => {
             let snapshot = node.snapshot();
@@ -74,7 +75,7 @@ async fn answer(node: &Arc<Node>, call: Call) -> Reply {
         _ => Reply::json_status(
             404,
             &json!({"error": "no such path", "paths": [
-                "GET /_sim/state", "GET /_sim/report", "GET /_sim/ports", "GET|POST|DELETE /_sim/faults", "POST /_sim/kill"
+                "GET /_sim/state", "GET /_sim/report", "GET /_sim/requests", "GET /_sim/ports", "GET|POST|DELETE /_sim/faults", "POST /_sim/kill"
             ]}),
         ),
     }

@@ -91,6 +91,8 @@ pub struct Node {
     pub bootstrap: Mutex<bootstrap::Progress>,
     /// Wrong passwords by user, with the time of each; counted on the master.
     pub wrong_logins: Mutex<HashMap<u32, Vec<Millis>>>,
+    /// Requests that came to the REST API so far, by method; those of `rladmin` apart.
+    pub requests: Mutex<BTreeMap<String, u64>>,
 }
 
 /// Why a node could not run.
@@ -142,6 +144,7 @@ impl Node {
             writing: tokio::sync::Mutex::new(()),
             local: Mutex::new(Local::default()),
             wrong_logins: Mutex::new(HashMap::new()),
+            requests: Mutex::default(),
             settings,
         });
         node.show_certificates();

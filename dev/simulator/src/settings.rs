@@ -55,6 +55,9 @@ pub struct NodeArgs {
     /// The redis-server to run for each shard.
     #[arg(long, env = "SIM_REDIS_SERVER", default_value = "redis-server")]
     pub redis_server: PathBuf,
+    /// Keep no data: no redis-server runs, no port of a database is opened, and nothing is written to the volume.
+    #[arg(long, env = "SIM_WITHOUT_DATA")]
+    pub without_data: bool,
 }
 
 /// Settings with everything derived.
@@ -82,6 +85,8 @@ pub struct Settings {
     pub cores: u32,
     /// Binary for shards.
     pub redis_server: PathBuf,
+    /// Databases are descriptions only, and the cluster's state is in memory only.
+    pub without_data: bool,
     /// Claimed version.
     pub version: String,
 }
@@ -89,8 +94,21 @@ pub struct Settings {
 impl NodeArgs {
     /// Derives the settings from the arguments.
     pub fn settings(self) -> Settings {
-        let Self { bind, address, root, data, hostname, scale, seed, memory, cores, version, image, redis_server } =
-            self;
+        let Self {
+            bind,
+            address,
+            root,
+            data,
+            hostname,
+            scale,
+            seed,
+            memory,
+            cores,
+            version,
+            image,
+            redis_server,
+            without_data,
+        } = self;
         let version = version.or_else(|| version_of(image.as_deref()?));
         let etc = etc_folder(root.as_deref(), data.as_deref());
         let data = data.unwrap_or_else(|| root.clone().unwrap_or_else(|| PathBuf::from("/")).join("opt/persistent"));
@@ -106,6 +124,7 @@ impl NodeArgs {
             memory,
             cores,
             redis_server,
+            without_data,
             version: version.unwrap_or_else(|| SOFTWARE_VERSION.to_owned()),
         }
     }

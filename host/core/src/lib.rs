@@ -18,6 +18,7 @@ pub mod manifest;
 pub mod mask;
 pub mod object;
 pub mod observation;
+pub mod part;
 pub mod pipeline;
 pub mod plan;
 pub mod plan_diff;

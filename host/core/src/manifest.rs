@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::object::TypeRef;
+use crate::part::FactPart;
 use crate::reset::Resets;
 use crate::select::says;
 
@@ -79,6 +80,9 @@ pub struct StepManifest {
     /// Further facts, each read only for primaries that say something at this path: `ldap` → `spec.ldap`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub facts_when: BTreeMap<String, String>,
+    /// What is read of a fact, by its name, where that is not all of it. A change of the rest is none for this step.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fact_parts: BTreeMap<String, FactPart>,
     /// Kinds that the step's plan may hold in `desired` or `amended`.
     #[serde(default)]
     pub writes: Vec<TypeRef>,

@@ -41,6 +41,13 @@ impl Mask {
         Self { fields }
     }
 
+    /// These and nothing else: for what is no Kubernetes object.
+    pub fn exactly(paths: &[String]) -> Self {
+        let mut fields = Fields::default();
+        paths.iter().for_each(|path| fields.insert(path));
+        Self { fields }
+    }
+
     pub fn apply(&self, value: &Value) -> Value {
         self.fields.apply(value).unwrap_or_else(|| Value::Object(Map::new()))
     }

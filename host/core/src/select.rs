@@ -21,15 +21,21 @@ impl Selection {
     /// Fills `$(path)` in, in names also `$(list[].path)`, for each item of a list. Names that come out empty are dropped; a label
     /// that does selects nothing.
     pub fn resolve(select: &Select, primary: &Value) -> Self {
+        Self::resolve_by(select, &|path| each(primary, path))
+    }
+
+    /// The same by whoever knows the primary's fields.
+    pub fn resolve_by(select: &Select, field: &dyn Fn(&str) -> Vec<String>) -> Self {
+        let first = |path: &str| field(path).into_iter().next();
         match select {
             Select::Owned => Self::Owned,
             Select::Labels(labels) => {
                 let resolved: Option<BTreeMap<_, _>> =
-                    labels.iter().map(|(key, value)| Some((key.clone(), fill(value, primary)?))).collect();
+                    labels.iter().map(|(key, value)| Some((key.clone(), fill(value, &first)?))).collect();
                 resolved.map_or_else(|| Self::Names(Vec::new()), Self::Labels)
             }
             Select::Names(names) => {
-                let all: BTreeSet<String> = names.iter().flat_map(|name| fill_each(name, primary)).collect();
+                let all: BTreeSet<String> = names.iter().flat_map(|name| fill_each(name, field)).collect();
                 Self::Names(all.into_iter().filter(|name| !name.is_empty()).collect())
             }
         }
@@ -59,20 +65,12 @@ pub fn says(primary: &Value, path: &str) -> bool {
 }
 
 /// `$(metadata.name)-x` with the primary's name. `None` when a path leads nowhere or to an empty string.
-fn fill(template: &str, primary: &Value) -> Option<String> {
+fn fill(template: &str, field: &dyn Fn(&str) -> Option<String>) -> Option<String> {
     let mut out = String::new();
     let mut rest = template;
     while let Some((before, after)) = rest.split_once("$(") {
         let (path, after) = after.split_once(')')?;
-        let value = path.split('.').try_fold(primary, |value, key| value.get(key))?;
-        let text = match value {
-            Value::String(text) => text.clone(),
-            Value::Number(number) => number.to_string(),
-            _ => return None,
-        };
-        if text.is_empty() {
-            return None;
-        }
+        let text = field(path).filter(|text| !text.is_empty())?;
         out.push_str(before);
         out.push_str(&text);
         rest = after;
@@ -82,22 +80,32 @@ fn fill(template: &str, primary: &Value) -> Option<String> {
 }
 
 /// The same for each value that a path with `[]` leads to; nothing where one leads nowhere or to an empty string.
-fn fill_each(template: &str, primary: &Value) -> Vec<String> {
+pub(crate) fn fill_each(template: &str, field: &dyn Fn(&str) -> Vec<String>) -> Vec<String> {
     let Some((before, after)) = template.split_once("$(") else { return vec![template.to_owned()] };
     let Some((path, after)) = after.split_once(')') else { return Vec::new() };
-    let mut values = vec![primary];
+    let rests = fill_each(after, field);
+    let texts = field(path).into_iter().filter(|text| !text.is_empty());
+    texts.flat_map(|text| rests.iter().map(move |rest| format!("{before}{text}{rest}"))).collect()
+}
+
+/// The texts and numbers that a dotted path leads to, as text; `list[]` on the way stands for each item of a list.
+pub fn each(value: &Value, path: &str) -> Vec<String> {
+    let mut values = vec![value];
     for segment in path.split('.') {
         let (key, each) = segment.strip_suffix("[]").map_or((segment, false), |key| (key, true));
         let found = values.into_iter().filter_map(|value| value.get(key));
         values = if each { found.filter_map(Value::as_array).flatten().collect() } else { found.collect() };
     }
-    let rests = fill_each(after, primary);
-    let texts = values.into_iter().filter_map(|value| match value {
-        Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
+    values.into_iter().filter_map(text).collect()
+}
+
+/// A text or a number, as text.
+pub fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
         _ => None,
-    });
-    texts.flat_map(|text| rests.iter().map(move |rest| format!("{before}{text}{rest}"))).collect()
+    }
 }
 
 #[cfg(test)]

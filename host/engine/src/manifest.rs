@@ -40,6 +40,8 @@ pub(crate) enum Unfit {
         "its step `{step}` resets `{field}`: a request is a field of the spec that the step reads, and it rests at true, false or a number"
     )]
     Resets { step: String, field: String },
+    #[error("its step `{step}` reads a part of the fact `{fact}`, which is not among its `facts`")]
+    PartOfNothing { step: String, fact: String },
     #[error("{of} asks for {what} = {asked}: between {least} and {most} can be had here")]
     Limit { of: String, what: &'static str, asked: u64, least: u64, most: u64 },
 }
@@ -64,6 +66,10 @@ pub(crate) fn read(text: &str, world: World) -> Result<Manifest, Unfit> {
         }
         takes(step)?;
         resets(step)?;
+        let read = |fact: &&String| step.facts.contains(fact) || step.facts_when.contains_key(*fact);
+        if let Some(fact) = step.fact_parts.keys().find(|fact| !read(fact)) {
+            return Err(Unfit::PartOfNothing { step: step.name.clone(), fact: fact.chars().take(80).collect() });
+        }
     }
     match &manifest.policy {
         None if world == World::Policy => return Err(Unfit::NoPolicy),
@@ -234,6 +240,20 @@ mod tests {
             r#"{"name":"a","version":"1","steps":[{"name":"s","primary":[],"limits":{"memoryMib":129}}]}"#,
             Err("step `s` asks for memoryMib = 129: between 1 and 128 can be had here"),
         );
+    }
+
+    #[test]
+    fn a_part_is_one_of_a_fact_that_is_read() {
+        let text = |facts: &str| {
+            format!(
+                r#"{{"name":"a","version":"1","steps":[{{"name":"s","primary":[],{facts},"factParts":
+                {{"things":{{"fields":["uid"],"items":[{{"name":"$(metadata.name)"}}]}}}}}}]}}"#
+            )
+        };
+        check(World::Step, &text(r#""facts":["things"]"#), Ok(()));
+        check(World::Step, &text(r#""factsWhen":{"things":"spec.x"}"#), Ok(()));
+        let refused = "its step `s` reads a part of the fact `things`, which is not among its `facts`";
+        check(World::Step, &text(r#""facts":["others"]"#), Err(refused));
     }
 
     #[test]

@@ -42,6 +42,8 @@ const TOMBSTONE: Duration = Duration::from_secs(120);
 pub struct Change {
     pub kind: TypeRef,
     pub object: Arc<DynamicObject>,
+    /// As it was known before; `None` of one that came.
+    pub before: Option<Arc<DynamicObject>>,
     pub gone: bool,
     /// The primary whose pass wrote it, if the change is our own: that pass knows, others that look at the object do not.
     pub by: Option<ObjectRef>,
@@ -73,6 +75,10 @@ struct KindCache {
     tombstones: HashMap<(String, String), (u64, Instant)>,
 }
 
+/// What came is not taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct NotNew;
+
 #[derive(Default)]
 struct State {
     kinds: HashMap<TypeRef, KindCache>,
@@ -97,28 +103,28 @@ impl State {
         self.home.is_empty() || self.home.iter().any(|it| it == namespace)
     }
 
-    /// Puts an object in unless a newer one is there, or was and has gone, or nobody watches its namespace any more. Says
-    /// whether it did.
-    fn put(&mut self, kind: &TypeRef, object: &Arc<DynamicObject>) -> bool {
+    /// Puts an object in unless a newer one is there, or was and has gone, or nobody watches its namespace any more. `Err` if
+    /// it did not; else what was there before.
+    fn put(&mut self, kind: &TypeRef, object: &Arc<DynamicObject>) -> Result<Option<Arc<DynamicObject>>, NotNew> {
         if !self.watches(&object.namespace().unwrap_or_default()) {
-            return false;
+            return Err(NotNew);
         }
-        let Some(cache) = self.kinds.get_mut(kind) else { return false };
+        let cache = self.kinds.get_mut(kind).ok_or(NotNew)?;
         let key = key(object);
         let old = cache.objects.get(&key).cloned();
         if old.as_deref().is_some_and(|old| is_older_or_same(object, old)) {
-            return false;
+            return Err(NotNew);
         }
         let buried = cache.tombstones.get(&key).map(|(version, _)| *version);
         if buried.zip(version(object)).is_some_and(|(buried, version)| version <= buried) {
-            return false;
+            return Err(NotNew);
         }
         cache.objects.insert(key, object.clone());
-        if let Some(old) = old {
-            unindex(self, kind, &old);
+        if let Some(old) = &old {
+            unindex(self, kind, old);
         }
         index(self, kind, object);
-        true
+        Ok(old)
     }
 
     /// The watch said that an object is gone. Returns it as it was known, if it was.
@@ -283,7 +289,7 @@ impl Caches {
             }
         }
         for (kind, object) in gone {
-            self.tell(&kind, object, true, None);
+            self.tell(&kind, object, None, true, None);
         }
         self.progress.send_modify(|count| *count += 1);
     }
@@ -396,8 +402,9 @@ impl Caches {
     pub fn wrote(&self, kind: &TypeRef, mut object: DynamicObject, by: &ObjectRef) -> Arc<DynamicObject> {
         trim(&mut object);
         let object = Arc::new(object);
-        if self.state.write().put(kind, &object) {
-            self.tell(kind, object.clone(), false, Some(by.clone()));
+        let put = self.state.write().put(kind, &object);
+        if let Ok(before) = put {
+            self.tell(kind, object.clone(), before, false, Some(by.clone()));
         }
         object
     }
@@ -564,15 +571,16 @@ impl Caches {
     fn came(&self, kind: &TypeRef, mut object: DynamicObject) {
         trim(&mut object);
         let object = Arc::new(object);
-        if self.state.write().put(kind, &object) {
-            self.tell(kind, object, false, None);
+        let put = self.state.write().put(kind, &object);
+        if let Ok(before) = put {
+            self.tell(kind, object, before, false, None);
         }
     }
 
     fn went(&self, kind: &TypeRef, object: DynamicObject) {
         let removed = self.state.write().bury(kind, &object);
         if let Some(removed) = removed {
-            self.tell(kind, removed, true, None);
+            self.tell(kind, removed, None, true, None);
         }
     }
 
@@ -599,13 +607,20 @@ impl Caches {
         }
         drop(state);
         for object in removed {
-            self.tell(kind, object, true, None);
+            self.tell(kind, object, None, true, None);
         }
     }
 
-    fn tell(&self, kind: &TypeRef, object: Arc<DynamicObject>, gone: bool, by: Option<ObjectRef>) {
+    fn tell(
+        &self,
+        kind: &TypeRef,
+        object: Arc<DynamicObject>,
+        before: Option<Arc<DynamicObject>>,
+        gone: bool,
+        by: Option<ObjectRef>,
+    ) {
         // Nobody listens any more only when the operator is stopping.
-        let _ = self.changes.send(Change { kind: kind.clone(), object, gone, by });
+        let _ = self.changes.send(Change { kind: kind.clone(), object, before, gone, by });
     }
 }
 
@@ -740,9 +755,9 @@ mod tests {
         let mut state = state();
         state.home = vec!["home".to_owned()];
         state.guests.insert("ns".to_owned(), CancellationToken::new());
-        assert!(state.put(&kind(), &object(5)));
+        assert!(state.put(&kind(), &object(5)).is_ok());
         state.guests.remove("ns");
-        assert!(!state.put(&kind(), &object(6)));
+        assert!(state.put(&kind(), &object(6)).is_err());
     }
 
     fn object(version: u64) -> Arc<DynamicObject> {
@@ -758,13 +773,13 @@ mod tests {
     #[test]
     fn an_answer_that_comes_after_the_object_went_leaves_no_ghost() {
         let mut state = state();
-        assert!(state.put(&kind(), &object(5)));
+        assert!(state.put(&kind(), &object(5)).is_ok());
         assert!(state.bury(&kind(), &object(7)).is_some());
         // The answer to a write of ours at version 6, late.
-        assert!(!state.put(&kind(), &object(6)));
+        assert!(state.put(&kind(), &object(6)).is_err());
         assert_eq!((state.kinds[&kind()].objects.len(), owned(&state)), (0, 0));
         // Made again under the same name.
-        assert!(state.put(&kind(), &object(8)));
+        assert!(state.put(&kind(), &object(8)).is_ok());
         assert_eq!((state.kinds[&kind()].objects.len(), owned(&state)), (1, 1));
     }
 
@@ -772,16 +787,16 @@ mod tests {
     fn a_ghost_is_kept_out_also_when_the_object_was_never_seen() {
         let mut state = state();
         assert!(state.bury(&kind(), &object(7)).is_none());
-        assert!(!state.put(&kind(), &object(6)));
+        assert!(state.put(&kind(), &object(6)).is_err());
     }
 
     #[test]
     fn an_older_version_never_replaces_a_newer_one() {
         let mut state = state();
-        assert!(state.put(&kind(), &object(5)));
-        assert!(!state.put(&kind(), &object(5)));
-        assert!(!state.put(&kind(), &object(4)));
-        assert!(state.put(&kind(), &object(6)));
+        assert!(state.put(&kind(), &object(5)).is_ok());
+        assert!(state.put(&kind(), &object(5)).is_err());
+        assert!(state.put(&kind(), &object(4)).is_err());
+        assert!(state.put(&kind(), &object(6)).is_ok());
         assert_eq!(owned(&state), 1);
     }
 }

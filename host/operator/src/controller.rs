@@ -367,10 +367,8 @@ impl Operator {
             tasks.spawn(async move {
                 loop {
                     match facts.recv().await {
-                        Ok(id) => router.facts_changed(&id),
-                        // Too many changes at once: the ones missed are in the next snapshot, and each primary is
-                        // queued once however often it is named.
-                        Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
+                        Ok(news) => router.facts_changed(&news),
+                        Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => router.changes_missed(),
                         Err(tokio::sync::broadcast::error::RecvError::Closed) => return Ok(()),
                     }
                 }

@@ -22,8 +22,9 @@ use tracing::{info, warn};
 use crate::apply::{MANAGER, Primary};
 use crate::calendar;
 use crate::controller::Context;
+use crate::facts::{self, Parts};
 use crate::router::Router;
-use crate::system::SystemId;
+use crate::system::{FactValue, Known, SystemId};
 
 /// The fact by which steps learn of the process that they run in.
 pub const FACT: &str = "host";
@@ -118,7 +119,13 @@ impl Context {
     }
 
     /// Facts in the order of their names: of the managed system, of this process, and the date.
-    pub(crate) async fn facts(&self, primary: &Primary, names: &[String], system: Option<&SystemId>) -> Vec<Fact> {
+    pub(crate) async fn facts(
+        &self,
+        primary: &Primary,
+        names: &[String],
+        parts: Option<&Parts>,
+        system: Option<&SystemId>,
+    ) -> Vec<Fact> {
         let of_system: Vec<String> =
             names.iter().filter(|name| ![FACT, calendar::FACT].contains(&name.as_str())).cloned().collect();
         let known = match system {
@@ -126,23 +133,29 @@ impl Context {
             Some(system) => self.system.facts(system, &of_system).await,
             None => {
                 let unknown = "the managed system of this object is not known".to_owned();
-                of_system.into_iter().map(|name| Fact { name, value: Err(unknown.clone()) }).collect()
+                of_system.into_iter().map(|name| Known { name, value: Err(unknown.clone()) }).collect()
             }
         };
         let mut known = known.into_iter();
-        let mut facts = Vec::with_capacity(names.len());
+        let mut shown_facts = Vec::with_capacity(names.len());
         for name in names {
-            let value = match name.as_str() {
-                FACT => self.host(primary).await,
-                calendar::FACT => Value::String(calendar::today()),
-                _ => {
-                    facts.extend(known.next());
-                    continue;
-                }
+            let own = match name.as_str() {
+                FACT => Some(self.host(primary).await),
+                calendar::FACT => Some(Value::String(calendar::today())),
+                _ => None,
             };
-            facts.push(Fact { name: name.clone(), value: Ok(value.to_string()) });
+            if let Some(value) = own {
+                shown_facts.push(Fact { name: name.clone(), value: Ok(value.to_string()) });
+            } else {
+                let part = parts.and_then(|parts| parts.get(name));
+                let shown = |value: Arc<FactValue>| match part {
+                    Some(part) => value.part(part, &|path| facts::fields(&primary.object, path)),
+                    None => value.text().to_owned(),
+                };
+                shown_facts.extend(known.next().map(|it| Fact { name: it.name, value: it.value.map(shown) }));
+            }
         }
-        facts
+        shown_facts
     }
 
     async fn host(&self, primary: &Primary) -> Value {

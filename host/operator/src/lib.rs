@@ -10,6 +10,7 @@ pub mod calendar;
 pub mod controller;
 pub mod delegation;
 pub mod error;
+mod facts;
 mod fight;
 pub mod guests;
 mod identity;

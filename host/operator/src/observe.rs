@@ -15,6 +15,7 @@ use stepwright_core::select::{Selection, says};
 
 use crate::apply::{Primary, whole};
 use crate::controller::Context;
+use crate::facts::Parts;
 use crate::pass::claim::of_another_operator;
 use crate::system::{Reader, SystemId};
 
@@ -27,19 +28,21 @@ pub(crate) struct Reads<'a> {
     observes: &'a [Observe],
     facts: &'a [String],
     facts_when: Option<&'a BTreeMap<String, String>>,
+    parts: Option<&'a Parts>,
 }
 
 impl<'a> From<&'a StepManifest> for Reads<'a> {
     fn from(step: &'a StepManifest) -> Self {
-        let StepManifest { name, primary, observes, facts, facts_when, .. } = step;
-        Self { step: name, primary, observes, facts, facts_when: Some(facts_when) }
+        let StepManifest { name, primary, observes, facts, facts_when, fact_parts, .. } = step;
+        Self { step: name, primary, observes, facts, facts_when: Some(facts_when), parts: Some(fact_parts) }
     }
 }
 
 impl<'a> Reads<'a> {
     /// Of a policy that reviews a plan of this step.
     pub(crate) fn of_policy(policy: &'a PolicyManifest, step: &'a str) -> Self {
-        Self { step, primary: &policy.primary, observes: &policy.observes, facts: &policy.facts, facts_when: None }
+        let PolicyManifest { primary, observes, facts, .. } = policy;
+        Self { step, primary, observes, facts, facts_when: None, parts: None }
     }
 
     /// Names of the facts that are read for a primary.
@@ -67,7 +70,7 @@ pub(crate) async fn observe(
     round: Round<'_>,
 ) -> Observation {
     let objects = reads.observes.iter().map(|observe| set(context, primary, observe, system)).collect();
-    let facts = context.facts(primary, &reads.facts_for(&primary.value), system).await;
+    let facts = context.facts(primary, &reads.facts_for(&primary.value), reads.parts, system).await;
     Observation {
         step: reads.step.to_owned(),
         primary: Object { id: primary.id.clone(), body: mask(&primary.value, reads.primary).to_string() },

@@ -8,14 +8,16 @@ use kube::ResourceExt;
 use kube::api::{ApiResource, DynamicObject};
 use kube::runtime::reflector::ObjectRef as RuntimeRef;
 use stepwright_core::manifest::{Observe, Select, Within};
+use stepwright_core::mask::mask;
 use stepwright_core::object::TypeRef;
 use stepwright_core::pipeline::Pipeline;
 use stepwright_core::select::Selection;
 
 use crate::apply::whole;
 use crate::cache::{Caches, Change, owner_of};
-use crate::slots::Slots;
-use crate::system::{ManagedSystem, Reader, SystemId};
+use crate::facts::{Concerned, fields};
+use crate::slots::{Slots, Watched};
+use crate::system::{ManagedSystem, News, Reader};
 
 /// Where to send what is to be looked at.
 #[derive(Clone)]
@@ -62,6 +64,21 @@ impl Router {
         }
     }
 
+    /// What the pipeline's steps and their policies look at.
+    fn watched(&self, pipeline: &Pipeline) -> Vec<Arc<Watched>> {
+        pipeline.steps.iter().flat_map(|step| self.slots.observing(step)).collect()
+    }
+
+    /// Changes were told and missed: every primary.
+    pub(crate) fn changes_missed(&self) {
+        for pipeline in &self.pipelines {
+            let kind = pipeline.type_ref();
+            for primary in self.caches.all(&kind) {
+                self.enqueue(&kind, &primary.namespace().unwrap_or_default(), &primary.name_any());
+            }
+        }
+    }
+
     fn may_observe(&self, pipeline: &Pipeline, kind: &TypeRef) -> bool {
         pipeline.steps.iter().flat_map(|step| self.slots.observing(step)).any(|watched| {
             watched.observes.iter().any(|it| it.type_ref() == *kind && !matches!(it.select, Select::Owned))
@@ -78,18 +95,21 @@ impl Router {
         own: &dyn Fn(&TypeRef, &str, &str) -> bool,
     ) {
         let kind = pipeline.type_ref();
-        let watched: Vec<_> = pipeline.steps.iter().flat_map(|step| self.slots.observing(step)).collect();
+        let watched = self.watched(pipeline);
         let observes = watched.iter().flat_map(|watched| &watched.observes);
-        let observes: Vec<&Observe> = observes.filter(|it| it.type_ref() == change.kind).collect();
+        let observes: Vec<&Observe> =
+            observes.filter(|it| it.type_ref() == change.kind && is_shown(change, it)).collect();
         let labels = change.object.metadata.labels.as_ref();
         let look = |primary: &DynamicObject, within: Within| {
             let (home, called) = (primary.namespace().unwrap_or_default(), primary.name_any());
             if own(&kind, &home, &called) {
                 return;
             }
-            let value = whole(primary);
-            let mut observes = observes.iter().filter(|it| it.within == within && it.concerns(&value));
-            if observes.any(|it| Selection::resolve(&it.select, &value).matches(name, labels)) {
+            // Most primaries are passed over, so no more is made of each than is asked for.
+            let read = |path: &str| fields(primary, path);
+            let concerns = |it: &&&Observe| it.when.is_none() || it.concerns(&whole(primary));
+            let mut observes = observes.iter().filter(|it| it.within == within).filter(concerns);
+            if observes.any(|it| Selection::resolve_by(&it.select, &read).matches(name, labels)) {
                 self.enqueue(&kind, &home, &called);
             }
         };
@@ -120,12 +140,18 @@ impl Router {
         }
     }
 
-    /// Something known of a managed system changed: every primary that belongs to it.
-    pub(crate) fn facts_changed(&self, system: &SystemId) {
+    /// Something known of a managed system changed: every primary that belongs to it and is shown what changed.
+    pub(crate) fn facts_changed(&self, news: &News) {
         for pipeline in &self.pipelines {
             let kind = pipeline.type_ref();
+            let concerned = news.facts.as_ref().map(|facts| Concerned::by(&self.watched(pipeline), facts));
+            if concerned.as_ref().is_some_and(Concerned::is_nobody) {
+                continue;
+            }
             for primary in self.caches.all(&kind) {
-                if self.system.locate(&primary, self.caches.as_ref()).as_ref() == Some(system) {
+                if concerned.as_ref().is_none_or(|concerned| concerned.is(&primary))
+                    && self.system.locate(&primary, self.caches.as_ref()).as_ref() == Some(&news.system)
+                {
                     self.enqueue(&kind, &primary.namespace().unwrap_or_default(), &primary.name_any());
                 }
             }
@@ -193,5 +219,42 @@ impl Router {
         }
         // The receiver is dropped only when the operator stops.
         let _ = queue.sender.unbounded_send(reference);
+    }
+}
+
+/// Whether a change of an object is in what is shown of it, or decides whether it is shown.
+fn is_shown(change: &Change, observe: &Observe) -> bool {
+    let Some(before) = change.before.as_ref().filter(|_| !change.gone) else { return true };
+    let shown = |object: &DynamicObject| mask(&whole(object), &observe.fields);
+    before.metadata.labels != change.object.metadata.labels || shown(before) != shown(&change.object)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn what_is_masked_away_wakes_nobody() {
+        let object = |labels: Value, spec: u64, status: u64| -> Option<Arc<DynamicObject>> {
+            let metadata = json!({"name": "a", "labels": labels, "resourceVersion": (spec + status).to_string()});
+            let object =
+                json!({"apiVersion": "v1", "kind": "Thing", "metadata": metadata, "spec": spec, "status": status});
+            Some(Arc::new(serde_json::from_value(object).unwrap()))
+        };
+        let observe: Observe = serde_json::from_value(json!({
+            "name": "things", "apiVersion": "v1", "kind": "Thing", "select": {"labels": {}}, "fields": ["spec"]}))
+        .unwrap();
+        let shown = |before: Option<Arc<DynamicObject>>, after: Option<Arc<DynamicObject>>, gone: bool| {
+            let kind = TypeRef::new("v1", "Thing");
+            is_shown(&Change { kind, object: after.unwrap(), before, gone, by: None }, &observe)
+        };
+        let was = || object(json!({}), 1, 1);
+        assert!(!shown(was(), object(json!({}), 1, 2), false));
+        assert!(shown(was(), object(json!({}), 2, 1), false));
+        assert!(shown(was(), object(json!({"x": "y"}), 1, 1), false));
+        assert!(shown(None, was(), false));
+        assert!(shown(was(), was(), true));
     }
 }

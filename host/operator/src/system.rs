@@ -8,7 +8,10 @@ use async_trait::async_trait;
 use kube::core::DynamicObject;
 use stepwright_core::object::TypeRef;
 use stepwright_core::observation::{Fact, Reply};
+use stepwright_core::part::Difference;
 use tokio::sync::broadcast;
+
+pub use crate::facts::FactValue;
 
 /// One instance of a managed system; for Redis Enterprise, one cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -21,6 +24,29 @@ impl std::fmt::Display for SystemId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)
     }
+}
+
+/// A fact as everybody reads it; what of it a step is shown is its manifest's to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    pub name: String,
+    /// The error says why it is not known.
+    pub value: Result<Arc<FactValue>, String>,
+}
+
+impl Known {
+    /// All of it.
+    pub fn whole(self) -> Fact {
+        Fact { name: self.name, value: self.value.map(|value| value.text().to_owned()) }
+    }
+}
+
+/// Something known of an instance changed.
+#[derive(Debug, Clone)]
+pub struct News {
+    pub system: SystemId,
+    /// Facts by name; `None`: whatever is known may be another.
+    pub facts: Option<Arc<Vec<(String, Difference)>>>,
 }
 
 /// Reads from the operator's caches. Never asks the API server.
@@ -55,13 +81,13 @@ pub trait ManagedSystem: Send + Sync {
     /// What is known, one fact for each name asked for and in that order; concurrent askers share one answer.
     ///
     /// Values of secrets in it are fingerprints. Not to know is a fact too.
-    async fn facts(&self, system: &SystemId, names: &[String]) -> Vec<Fact>;
+    async fn facts(&self, system: &SystemId, names: &[String]) -> Vec<Known>;
 
     /// Sends one call. What was known of the system counts as stale afterwards.
     async fn call(&self, system: &SystemId, call: ResolvedCall) -> Reply;
 
-    /// Names the instance each time that something known of it changed.
-    fn changes(&self) -> broadcast::Receiver<SystemId>;
+    /// Tells of an instance each time that something known of it changed.
+    fn changes(&self) -> broadcast::Receiver<News>;
 
     /// Requests sent so far, by method and status (0: no answer came). For metrics.
     fn requests(&self) -> std::collections::BTreeMap<(String, u16), u64>;

@@ -4,9 +4,11 @@
 //! table below go, or are coarsened, and the rest is written in one canonical form. Secrets become fingerprints.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use stepwright_core::secrets::Fingerprinter;
+use stepwright_operator::system::FactValue;
 
 use crate::connection::{Answer, BOOTSTRAP};
 use crate::error::{CallError, Cause, describe};
@@ -193,7 +195,7 @@ impl Source {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Known {
     /// Canonical JSON, or why it is not known.
-    pub(crate) value: Result<String, String>,
+    pub(crate) value: Result<Arc<FactValue>, String>,
     /// Something in it is on its way to another state.
     pub(crate) moving: bool,
     /// The reason is one that may pass by itself.
@@ -215,7 +217,8 @@ impl From<CallError> for Known {
 /// A fact of the whole cluster, from its answer.
 pub(crate) fn know(source: &Source, answer: &Answer, fingerprinter: &Fingerprinter) -> Known {
     if source.optional && answer.status == 404 {
-        return Known { value: Ok("{}".to_owned()), moving: false, passing: false };
+        let nothing = FactValue::new(Value::Object(Map::new()));
+        return Known { value: Ok(Arc::new(nothing)), moving: false, passing: false };
     }
     if answer.status != 200 {
         let reason = format!("GET {}: {}", source.path, describe(answer.status, &answer.body));
@@ -271,7 +274,7 @@ fn settle(source: &Source, mut value: Value, fingerprinter: &Fingerprinter) -> K
         // The order of a list of objects is the server's whim.
         items.sort_by_key(|item| item.get("uid").map(|uid| (uid.as_u64(), uid.to_string())));
     }
-    Known { value: Ok(canonical(value).to_string()), moving, passing: false }
+    Known { value: Ok(Arc::new(FactValue::new(canonical(value)))), moving, passing: false }
 }
 
 /// Of the alerts of databases those that are enabled, each with its threshold: whether one is on changes by itself, and the others

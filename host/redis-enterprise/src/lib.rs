@@ -25,9 +25,9 @@ use kube::core::DynamicObject;
 use parking_lot::Mutex;
 use serde_json::Value;
 use stepwright_core::object::TypeRef;
-use stepwright_core::observation::{Fact, Reply};
+use stepwright_core::observation::Reply;
 use stepwright_core::secrets::Fingerprinter;
-use stepwright_operator::system::{ManagedSystem, Reader, ResolvedCall, SystemId};
+use stepwright_operator::system::{Known, ManagedSystem, News, Reader, ResolvedCall, SystemId};
 use tokio::sync::broadcast;
 use tracing::{error, info};
 
@@ -51,7 +51,7 @@ const CHANGES: usize = 1024;
 pub struct RedisEnterprise {
     tools: Tools,
     systems: Mutex<HashMap<SystemId, Watched>>,
-    changes: broadcast::Sender<SystemId>,
+    changes: broadcast::Sender<News>,
 }
 
 impl RedisEnterprise {
@@ -99,7 +99,7 @@ impl ManagedSystem for RedisEnterprise {
         self.tools.reader.get(&cluster_type(), &system.namespace, &system.name).is_some()
     }
 
-    async fn facts(&self, system: &SystemId, names: &[String]) -> Vec<Fact> {
+    async fn facts(&self, system: &SystemId, names: &[String]) -> Vec<Known> {
         let kinds: Vec<FactKind> = names.iter().filter_map(|name| Some(Source::named(name)?.kind)).collect();
         // Without the resource there is nothing to be asked, and nothing that would end the asking.
         let (known, why) = if !self.exists(system) {
@@ -114,11 +114,11 @@ impl ManagedSystem for RedisEnterprise {
         };
         let fact = |name: &String| match known.iter().find(|fact| fact.name == *name) {
             Some(fact) => fact.clone(),
-            None if Source::named(name).is_none() => Fact {
+            None if Source::named(name).is_none() => Known {
                 name: name.clone(),
                 value: Err(format!("there is no fact of this name; there are {}", Source::names())),
             },
-            None => Fact { name: name.clone(), value: Err(why.clone()) },
+            None => Known { name: name.clone(), value: Err(why.clone()) },
         };
         names.iter().map(fact).collect()
     }
@@ -135,11 +135,11 @@ impl ManagedSystem for RedisEnterprise {
         let mutating = !matches!(call.method.as_str(), "GET" | "HEAD");
         // Before: what is read while the call is under way may be from before it. After: whatever it did.
         if mutating {
-            watched.called();
+            watched.called(&call.path);
         }
         let result = watched.client.call(&call).await;
         if mutating {
-            watched.called();
+            watched.called(&call.path);
         }
         match result {
             Err(error) => no_answer(&error),
@@ -156,7 +156,7 @@ impl ManagedSystem for RedisEnterprise {
         }
     }
 
-    fn changes(&self) -> broadcast::Receiver<SystemId> {
+    fn changes(&self) -> broadcast::Receiver<News> {
         self.changes.subscribe()
     }
 

@@ -13,8 +13,8 @@ use std::time::Instant;
 use futures::future::{join, join_all};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
-use stepwright_core::observation::Fact;
-use stepwright_operator::system::SystemId;
+use stepwright_core::part::Difference;
+use stepwright_operator::system::{self, News, SystemId};
 use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
@@ -39,11 +39,11 @@ pub(crate) struct Shared {
     wake: Notify,
     /// Counts up with each fact that was read.
     news: watch::Receiver<u64>,
-    changes: broadcast::Sender<SystemId>,
+    changes: broadcast::Sender<News>,
 }
 
 impl Watched {
-    pub(crate) fn start(system: SystemId, tools: Tools, changes: broadcast::Sender<SystemId>) -> Self {
+    pub(crate) fn start(system: SystemId, tools: Tools, changes: broadcast::Sender<News>) -> Self {
         let (news_sender, news) = watch::channel(0);
         let shared = Arc::new(Shared {
             client: Client::new(system.clone(), tools.clone()),
@@ -66,9 +66,9 @@ impl Watched {
 
 impl Shared {
     /// The facts, once all are fresh; without them where that takes too long.
-    pub(crate) async fn facts(&self, kinds: &[FactKind]) -> Option<Vec<Fact>> {
+    pub(crate) async fn facts(&self, kinds: &[FactKind]) -> Option<Vec<system::Known>> {
         let mut news = self.news.clone();
-        let generation = {
+        let needed = {
             let now = Instant::now();
             let key = self.key();
             let mut snapshot = self.snapshot.lock();
@@ -78,7 +78,7 @@ impl Shared {
         let wait = async {
             loop {
                 news.mark_unchanged();
-                if let Some(facts) = self.snapshot.lock().answer(kinds, generation) {
+                if let Some(facts) = self.snapshot.lock().answer(kinds, needed) {
                     return Some(facts);
                 }
                 self.wake.notify_one();
@@ -90,8 +90,8 @@ impl Shared {
     }
 
     /// A mutating call begins or has ended: whatever is known may be old.
-    pub(crate) fn called(&self) {
-        self.snapshot.lock().called(Instant::now(), &self.tools.settings);
+    pub(crate) fn called(&self, path: &str) {
+        self.snapshot.lock().called(path, Instant::now(), &self.tools.settings);
         self.wake.notify_one();
     }
 
@@ -116,7 +116,7 @@ impl Shared {
                 Next::Sleep(until) => {
                     let _ = tokio::time::timeout_at(until.into(), self.wake.notified()).await;
                 }
-                Next::GivenUp => self.tell(),
+                Next::GivenUp => self.tell(None),
                 Next::Read { kinds, generation } => {
                     self.read(kinds, generation, &news).await;
                     self.snapshot.lock().finished(Instant::now());
@@ -129,19 +129,18 @@ impl Shared {
         let bootstrap = async {
             if kinds.contains(&FactKind::Bootstrap) {
                 let known = self.read_bootstrap().await;
-                if self.store(FactKind::Bootstrap, generation, known, None, news) {
+                if let Some(news) = self.store(FactKind::Bootstrap, generation, known, None, news) {
                     // A node became a member, or is none any more: what the cluster says may have been asked too early.
                     self.snapshot.lock().doubt_unknown();
-                    self.tell();
+                    self.tell(Some(vec![news]));
                 }
             }
         };
         let cluster = async {
-            if self
-                .read_cluster(kinds.iter().copied().filter(|kind| *kind != FactKind::Bootstrap), generation, news)
-                .await
-            {
-                self.tell();
+            let kinds = kinds.iter().copied().filter(|kind| *kind != FactKind::Bootstrap);
+            let changed = self.read_cluster(kinds, generation, news).await;
+            if !changed.is_empty() {
+                self.tell(Some(changed));
             }
         };
         join(bootstrap, cluster).await;
@@ -157,17 +156,17 @@ impl Shared {
         facts::know_bootstrap(join_all(asked).await, &members.pending, &self.tools.fingerprinter)
     }
 
-    /// One request after another; says whether anything changed.
+    /// One request after another; says what changed.
     async fn read_cluster(
         &self,
         kinds: impl Iterator<Item = FactKind>,
         generation: u64,
         news: &watch::Sender<u64>,
-    ) -> bool {
+    ) -> Vec<(String, Difference)> {
         let mut left: Vec<FactKind> = kinds.collect();
         left.reverse();
         let mut failure: Option<CallError> = None;
-        let mut changed = false;
+        let mut changed = Vec::new();
         while let Some(kind) = left.pop() {
             let Some(source) = Source::of(kind) else { continue };
             let answer = match &failure {
@@ -193,14 +192,14 @@ impl Shared {
             };
             let good = known.value.is_ok();
             let differs = self.store(kind, generation, known, raw, news);
-            changed |= differs;
             if kind == FactKind::NodesStatus && good {
-                let more = self.snapshot.lock().note_state(state_id, differs);
+                let more = self.snapshot.lock().note_state(state_id, differs.is_some());
                 left.extend(more);
                 left.sort();
                 left.dedup();
                 left.reverse();
             }
+            changed.extend(differs);
         }
         changed
     }
@@ -212,14 +211,15 @@ impl Shared {
         known: Known,
         raw: Option<[u8; 32]>,
         news: &watch::Sender<u64>,
-    ) -> bool {
+    ) -> Option<(String, Difference)> {
         let changed = self.snapshot.lock().store(kind, generation, known, raw, Instant::now());
         news.send_modify(|count| *count = count.wrapping_add(1));
-        changed
+        Some((Source::of(kind)?.name.to_owned(), changed?))
     }
 
-    fn tell(&self) {
+    /// Tells what changed; `None`: anything may have.
+    fn tell(&self, facts: Option<Vec<(String, Difference)>>) {
         // Nobody listens while the operator starts; whoever comes then looks at everything anyway.
-        let _ = self.changes.send(self.system.clone());
+        let _ = self.changes.send(News { system: self.system.clone(), facts: facts.map(Arc::new) });
     }
 }

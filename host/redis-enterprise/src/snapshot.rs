@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use stepwright_core::observation::Fact;
+use stepwright_core::part::Difference;
+use stepwright_operator::system;
 
 use crate::facts::{FactKind, Known, Source};
 use crate::settings::Settings;
@@ -26,10 +27,33 @@ struct Slot {
     raw: Option<[u8; 32]>,
 }
 
+/// The generations that facts have to be of for one asker.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Needed {
+    any: u64,
+    slow: u64,
+}
+
+impl Needed {
+    fn of(self, kind: FactKind) -> u64 {
+        if Source::of(kind).is_some_and(|source| source.slow) { self.slow } else { self.any }
+    }
+}
+
+/// Whether a call can change nothing but databases, and what follows from them: how much of the license is used is seen when
+/// the cluster is looked at next, and nobody waits for it.
+fn changes_databases_only(path: &str) -> bool {
+    let path = path.split('?').next().unwrap_or(path);
+    Source::of(FactKind::Bdbs)
+        .is_some_and(|bdbs| path.strip_prefix(bdbs.path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+}
+
 /// What the fact source knows of one cluster.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     generation: u64,
+    /// The generation that slow facts have to be of: calls that change databases leave those alone.
+    slow: u64,
     /// What Kubernetes said of pods and credentials when this generation began.
     key: String,
     slots: BTreeMap<FactKind, Slot>,
@@ -61,6 +85,7 @@ impl Snapshot {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
             generation: 1,
+            slow: 1,
             key: String::new(),
             slots: BTreeMap::new(),
             state_id: None,
@@ -75,11 +100,20 @@ impl Snapshot {
     /// Something may have changed the cluster.
     pub(crate) fn invalidate(&mut self) {
         self.generation += 1;
+        self.slow = self.generation;
+    }
+
+    /// What a fact has to be of now.
+    fn needed(&self, kind: FactKind) -> u64 {
+        Needed { any: self.generation, slow: self.slow }.of(kind)
     }
 
     /// A mutating call was made: look again soon, and often for a while.
-    pub(crate) fn called(&mut self, now: Instant, settings: &Settings) {
-        self.invalidate();
+    pub(crate) fn called(&mut self, path: &str, now: Instant, settings: &Settings) {
+        self.generation += 1;
+        if !changes_databases_only(path) {
+            self.slow = self.generation;
+        }
         self.busy_until = now + settings.settle;
         self.last_change = now;
         self.tick_at = self.tick_at.min(now + settings.moving_interval);
@@ -107,9 +141,9 @@ impl Snapshot {
         }
     }
 
-    /// Somebody wants these facts. Returns the generation that they have to be of.
-    pub(crate) fn ask(&mut self, kinds: &[FactKind], now: Instant) -> u64 {
-        let generation = self.generation;
+    /// Somebody wants these facts. Returns the generations that they have to be of.
+    pub(crate) fn ask(&mut self, kinds: &[FactKind], now: Instant) -> Needed {
+        let needed = Needed { any: self.generation, slow: self.slow };
         for kind in kinds {
             let slot = self.slots.entry(*kind).or_insert_with(|| Slot {
                 asked: now,
@@ -124,16 +158,16 @@ impl Snapshot {
                 slot.polled = true;
                 slot.generation = 0;
             }
-            slot.wanted |= slot.generation < generation;
+            slot.wanted |= slot.generation < needed.of(*kind);
         }
-        generation
+        needed
     }
 
     /// The facts as they are known, if all are as fresh as needed.
-    pub(crate) fn answer(&self, kinds: &[FactKind], generation: u64) -> Option<Vec<Fact>> {
+    pub(crate) fn answer(&self, kinds: &[FactKind], needed: Needed) -> Option<Vec<system::Known>> {
         let facts = kinds.iter().map(|kind| {
-            let slot = self.slots.get(kind).filter(|slot| slot.generation >= generation)?;
-            Some(Fact { name: Source::of(*kind)?.name.to_owned(), value: slot.known.as_ref()?.value.clone() })
+            let slot = self.slots.get(kind).filter(|slot| slot.generation >= needed.of(*kind))?;
+            Some(system::Known { name: Source::of(*kind)?.name.to_owned(), value: slot.known.as_ref()?.value.clone() })
         });
         facts.collect()
     }
@@ -166,7 +200,7 @@ impl Snapshot {
         let telling = !moving && self.state_id.is_some();
         let mut kinds = wanted;
         for (kind, slot) in self.slots.iter().filter(|(_, slot)| slot.polled) {
-            let stale = slot.generation < self.generation;
+            let stale = slot.generation < self.needed(*kind);
             let troubled = slot.known.as_ref().is_none_or(|known| known.passing);
             let quick =
                 Source::of(*kind).is_some_and(|source| !source.slow) || (*kind == FactKind::Bootstrap && moving);
@@ -193,7 +227,7 @@ impl Snapshot {
         Next::Read { kinds, generation: self.generation }
     }
 
-    /// Takes in a fact that was read. Says whether it differs from what was known.
+    /// Takes in a fact that was read. Says how it differs from what was known, if it does.
     pub(crate) fn store(
         &mut self,
         kind: FactKind,
@@ -201,8 +235,8 @@ impl Snapshot {
         known: Known,
         raw: Option<[u8; 32]>,
         now: Instant,
-    ) -> bool {
-        let current = self.generation;
+    ) -> Option<Difference> {
+        let current = self.needed(kind);
         // The sign of a change is read whether or not anybody asked for it; such a slot is not polled for itself.
         let slot = self.slots.entry(kind).or_insert_with(|| Slot {
             asked: now,
@@ -212,14 +246,18 @@ impl Snapshot {
             known: None,
             raw: None,
         });
-        let changed = slot.known.as_ref().is_some_and(|before| before.value != known.value);
+        let before = slot.known.as_ref().filter(|before| before.value != known.value);
+        let changed = before.map(|before| match (&before.value, &known.value) {
+            (Ok(before), Ok(after)) => Difference::between(before.value(), after.value()),
+            _ => Difference::Whole,
+        });
         slot.known = Some(known);
         slot.raw = raw;
         slot.generation = slot.generation.max(generation);
         if slot.generation >= current {
             slot.wanted = false;
         }
-        if changed {
+        if changed.is_some() {
             self.last_change = now;
         }
         changed

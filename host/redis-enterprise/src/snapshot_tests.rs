@@ -1,8 +1,13 @@
+use std::sync::Arc;
+
+use stepwright_operator::system::FactValue;
+
 use super::*;
 use FactKind::{Bdbs, Bootstrap, Cluster, NodesStatus};
 
 fn known(value: &str) -> Known {
-    Known { value: Ok(value.to_owned()), moving: false, passing: false }
+    let value = Arc::new(FactValue::new(serde_json::Value::String(value.to_owned())));
+    Known { value: Ok(value), moving: false, passing: false }
 }
 
 fn moving(value: &str) -> Known {
@@ -56,7 +61,7 @@ fn at_rest_one_small_answer_is_read_each_five_seconds() {
         if let Next::Read { kinds, generation } = test.next(second * 1000) {
             for kind in &kinds {
                 let now = test.at(second * 1000);
-                assert!(!test.snapshot.store(*kind, generation, known("1"), None, now));
+                assert_eq!(test.snapshot.store(*kind, generation, known("1"), None, now), None);
             }
             assert!(test.snapshot.note_state(Some("7".to_owned()), false).is_empty());
             reads.push((second, kinds.len()));
@@ -117,12 +122,12 @@ fn after_a_call_facts_are_stale_and_soon_read_again() {
     assert!(matches!(test.next(100), Next::Sleep(_)));
     // A reading that began before the call does not count as fresh afterwards.
     let now = test.at(200);
-    test.snapshot.called(now, &test.settings);
+    test.snapshot.called("/v1/cluster", now, &test.settings);
     let need = test.snapshot.ask(&[Bdbs], now);
-    test.snapshot.store(Bdbs, need - 1, known("1"), None, now);
+    test.snapshot.store(Bdbs, 1, known("1"), None, now);
     assert_eq!(test.snapshot.answer(&[Bdbs], need), None);
     test.read(200, &[Bdbs], &known("2"));
-    assert_eq!(test.snapshot.answer(&[Bdbs], need).unwrap()[0].value, Ok("2".to_owned()));
+    assert_eq!(test.snapshot.answer(&[Bdbs], need).unwrap()[0].value, known("2").value);
     // What nobody waits for follows with the next look.
     test.read(700, &[Bdbs, Cluster], &known("2"));
     test.read(1_200, &[Bdbs], &known("2"));
@@ -137,7 +142,7 @@ fn a_slow_server_gets_its_pause_unless_something_happened_meanwhile() {
     assert!(matches!(test.next(8_900), Next::Sleep(_)));
     test.read(9_000, &[Bdbs], &known("1"));
     let now = test.at(9_100);
-    test.snapshot.called(now, &test.settings);
+    test.snapshot.called("/v1/cluster", now, &test.settings);
     test.snapshot.finished(test.at(9_200));
     test.read(9_600, &[Bdbs], &known("1"));
 }
@@ -176,4 +181,23 @@ fn what_nobody_asks_for_is_given_up_and_said_once() {
     assert_eq!(test.snapshot.answer(&[Bdbs], need), None);
     test.read(601_000, &[Bdbs], &known("1"));
     assert!(test.snapshot.answer(&[Bdbs], need).is_some());
+}
+
+#[test]
+fn a_call_that_changes_a_database_leaves_other_facts_as_fresh_as_they_were() {
+    for (path, waits) in
+        [("/v1/bdbs", false), ("/v1/bdbs/7/upgrade", false), ("/v1/bdbs_x", true), ("/v1/license", true)]
+    {
+        let mut test = Test::new();
+        test.snapshot.ask(&[Bdbs, Cluster], test.start);
+        test.read(0, &[Bdbs, Cluster], &known("1"));
+        let now = test.at(200);
+        test.snapshot.called(path, now, &test.settings);
+        let needed = test.snapshot.ask(&[Cluster], now);
+        assert_eq!(test.snapshot.answer(&[Cluster], needed).is_none(), waits, "{path}");
+        let needed = test.snapshot.ask(&[Bdbs, Cluster], now);
+        assert_eq!(test.snapshot.answer(&[Bdbs, Cluster], needed), None, "{path}");
+        test.read(200, if waits { &[Bdbs, Cluster] } else { &[Bdbs] }, &known("2"));
+        assert!(test.snapshot.answer(&[Bdbs, Cluster], needed).is_some(), "{path}");
+    }
 }

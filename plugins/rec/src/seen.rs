@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use stepwright_sdk::{Fact, Failure, Manifest, Observation, Observe, Observed, StepManifest};
+use stepwright_sdk::{Fact, FactPart, Failure, Limits, Manifest, Observation, Observe, Observed, StepManifest};
 
 use crate::board;
 use crate::budgets::Budget;
@@ -387,6 +387,9 @@ pub(crate) fn manifest() -> Manifest {
             "host",
             "today",
         ])
+        .fact_part("bdbs", FactPart::fields(["uid", "name", "status", "endpoints"]))
+        // Thousands of databases take longer to read than anything else here.
+        .limits(Limits { milliseconds: 2_000, ..Limits::default() })
         .writes("v1", "PersistentVolumeClaim")
         // The StatefulSet controller wrote it when it made the claim.
         .takes("v1", "PersistentVolumeClaim", ["spec.resources.requests.storage"])

@@ -41,16 +41,17 @@ pub(crate) fn calls(seen: &Seen<'_>) -> Vec<Call> {
     calls
 }
 
-/// Reads the names of the cluster's databases, as they are now.
+/// Reads the names of all of the cluster's databases, as they are now, and what the license counts of each. The fact of this
+/// resource holds only those that concern it.
 pub(crate) fn look() -> Call {
-    Call::get(LOOK, "/v1/bdbs?fields=uid,name")
+    Call::get(LOOK, "/v1/bdbs?fields=uid,name,shards_count,replication,bigstore")
 }
 
 /// What that read said; `None` if it was not asked.
-pub(crate) fn listed(seen: &Seen<'_>) -> Option<Result<Vec<String>, String>> {
+pub(crate) fn listed(seen: &Seen<'_>) -> Option<Result<Vec<Bdb>, String>> {
     let reply = seen.observed.reply(LOOK)?;
-    let listed = reply.json::<Vec<Named>>().filter(|_| reply.is_success());
-    Some(listed.map(|all| all.into_iter().map(|one| one.name).collect()).ok_or_else(|| reply.error_text()))
+    let listed = reply.json::<Vec<Bdb>>().filter(|_| reply.is_success());
+    Some(listed.ok_or_else(|| reply.error_text()))
 }
 
 /// The round before this one read.

@@ -48,14 +48,19 @@ impl Decision {
 }
 
 /// Why nothing may be sent now.
-pub(crate) fn license_holds(seen: &Seen<'_>, bdbs: &[Bdb], status: &Status) -> Result<Option<Decision>, Failure> {
+pub(crate) fn license_holds(
+    seen: &Seen<'_>,
+    own: Option<&Bdb>,
+    listed: &[Bdb],
+    status: &Status,
+) -> Result<Option<Decision>, Failure> {
     // What is not known of the license, the cluster judges.
     let Some(license) = seen.license.known() else { return Ok(None) };
     if license.expired == Some(true) {
         let text = "the cluster's license has expired, so databases cannot be made or changed: install another";
         return Ok(Some(Decision::waiting(status.clone(), text, None)));
     }
-    match rules::license(seen, license, bdbs) {
+    match rules::license(seen, license, own, listed) {
         Some(violation) => Err(Failure::Invalid(vec![violation])),
         None => Ok(None),
     }

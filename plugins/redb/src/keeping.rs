@@ -11,7 +11,7 @@ use crate::settings::Bdb;
 use crate::spec::Cluster;
 use crate::status::{FAILED, RUNNING, Status};
 use crate::wanted::{Change, PASSWORD};
-use crate::{asked, version};
+use crate::{asked, rules, version};
 
 /// How ids of calls begin.
 const UPDATE: &str = "update";
@@ -132,8 +132,25 @@ pub(crate) fn keep(
             return Ok(Decision::waiting(status, text, None));
         }
     }
-    if let Some(held) = license_holds(seen, bdbs, &status)? {
+    if let Some(held) = license_holds(seen, Some(bdb), bdbs, &status)? {
         return Ok(held);
+    }
+    if seen.license.known().is_some() && rules::grows(seen, Some(bdb)) {
+        match asked::listed(seen) {
+            None => {
+                let text = format!("looking whether the license has room for what database `{name}` grows by");
+                return Ok(Decision::waiting(status, text, SOON).call(asked::look()));
+            }
+            Some(Err(why)) => {
+                let text = format!("whether the license has room for more of database `{name}` is not known: {why}");
+                return Ok(Decision::waiting(status, text, AFTER_SILENCE));
+            }
+            Some(Ok(listed)) => {
+                if let Some(held) = license_holds(seen, Some(bdb), &listed, &status)? {
+                    return Ok(held);
+                }
+            }
+        }
     }
     Ok(Decision::waiting(status, format!("changing {names} of database `{name}`"), SOON).call(step.call))
 }

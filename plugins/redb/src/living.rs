@@ -80,7 +80,7 @@ fn create(
     let status = Status::absent(seen);
     let name = seen.observed.name();
     let Some((reply, _)) = seen.reply("create") else {
-        if let Some(held) = license_holds(seen, bdbs, &status)? {
+        if let Some(held) = license_holds(seen, None, bdbs, &status)? {
             return Ok(held);
         }
         // The fact may be a second old; somebody may have made a database of the name since.
@@ -93,11 +93,15 @@ fn create(
                 let text = format!("whether the cluster has a database `{name}` by now is not known: {why}");
                 return Ok(Decision::waiting(status, text, AFTER_SILENCE));
             }
-            Some(Ok(names)) if names.iter().any(|listed| listed == name) => {
+            Some(Ok(listed)) if listed.iter().any(|bdb| bdb.name() == name) => {
                 let text = format!("the cluster has had a database `{name}` for a moment; whose it is is known soon");
                 return Ok(Decision::waiting(status, text, SOON));
             }
-            Some(Ok(_)) => {}
+            Some(Ok(listed)) => {
+                if let Some(held) = license_holds(seen, None, &listed, &status)? {
+                    return Ok(held);
+                }
+            }
         }
         let call = Call::post("create", "/v1/bdbs").body(&creation(seen, cluster, secret));
         return Ok(Decision::waiting(status, format!("making database `{name}`"), SOON).call(call));

@@ -253,12 +253,17 @@ pub(crate) fn of_cluster(seen: &Seen<'_>, cluster: &Cluster, bdbs: &[Bdb]) -> Ve
     broken
 }
 
-/// Whether the license has room for what the database would grow by; only asked before something is sent.
-pub(crate) fn license(seen: &Seen<'_>, license: &License, bdbs: &[Bdb]) -> Option<Violation> {
+/// The database would have more shards than it has.
+pub(crate) fn grows(seen: &Seen<'_>, own: Option<&Bdb>) -> bool {
+    own.is_none_or(|own| own.licensed_shards() < seen.database.spec.licensed_shards())
+}
+
+/// Whether the license has room for what the database would grow by, beside the databases that are listed; only asked before
+/// something is sent.
+pub(crate) fn license(seen: &Seen<'_>, license: &License, own: Option<&Bdb>, listed: &[Bdb]) -> Option<Violation> {
     let spec = &seen.database.spec;
-    let own = seen.own(bdbs);
     let wanted = spec.licensed_shards();
-    if own.is_some_and(|own| own.licensed_shards() >= wanted) {
+    if !grows(seen, own) {
         return None;
     }
     let of_kind = if spec.on_flash() { license.flash_shards_limit } else { license.ram_shards_limit };
@@ -267,7 +272,7 @@ pub(crate) fn license(seen: &Seen<'_>, license: &License, bdbs: &[Bdb]) -> Optio
         own.is_none_or(|own| own.uid != bdb.uid)
             && (of_kind.is_none() || bdb.bigstore.unwrap_or_default() == spec.on_flash())
     };
-    let others: u64 = bdbs.iter().filter(counts).map(Bdb::licensed_shards).sum();
+    let others: u64 = listed.iter().filter(counts).map(Bdb::licensed_shards).sum();
     let total = others + wanted;
     let field = if spec.replication.unwrap_or_default() { "spec.replication" } else { "spec.shardCount" };
     (total > limit).then(|| {

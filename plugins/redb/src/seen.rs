@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
-use stepwright_sdk::{Fact, Failure, Manifest, Observation, Observe, Observed, StepManifest};
+use stepwright_sdk::{Fact, FactPart, Failure, Manifest, Observation, Observe, Observed, StepManifest};
 
 use crate::bdb::Identity;
 use crate::settings::Bdb;
@@ -126,6 +126,20 @@ pub(crate) fn manifest() -> Manifest {
         )
         .observe(Observe::new("own-secrets", "v1", "Secret").fields(["metadata.name"]))
         .facts(["bdbs", "license", "cluster", "policy", "alerts"])
+        // Of thousands of databases: this one, those that it copies, those that stand in its way by name or by port.
+        .fact_part(
+            "bdbs",
+            FactPart::having("name", "$(metadata.name)")
+                .or_having("uid", "$(status.databaseUID)")
+                .or_having("tags.value", "$(metadata.name)")
+                .or_having("tags.value", "$(spec.replicaSources[].replicaSourceName)")
+                .or_having("port", "$(spec.databasePort)")
+                .or_having("endpoints.port", "$(spec.databasePort)"),
+        )
+        // How much of the license is used changes with every database.
+        .fact_part("license", FactPart::fields(["expired", "shards_limit", "ram_shards_limit", "flash_shards_limit"]))
+        .fact_part("cluster", FactPart::fields(["mask_bdb_credentials"]))
+        .fact_part("policy", FactPart::fields(["redis_upgrade_policy"]))
         .writes("v1", "Secret")
         .writes("v1", "Service")
         .calls([

@@ -205,6 +205,12 @@ fn the_license_is_asked_before_the_cluster() {
     );
     assert_eq!(plan(&world(&redb(&json!({})), &json!([other])))["calls"][0]["id"], "create");
 
+    // Others that do not concern this resource are no part of its fact; they are looked for before anything is sent.
+    let listed = json!([{ "uid": 2, "name": "other", "shards_count": 2, "replication": true }]);
+    let looked = world(&redb(&json!({})), &json!([])).reply("look", 200, &listed);
+    let violation = common::violation(&looked);
+    assert!(violation.message.contains("there are 5 total shards in use"), "{violation:?}");
+
     let expired = world(&redb(&json!({})), &json!([])).fact("license", &json!({ "expired": true, "shards_limit": 4 }));
     let held = plan(&expired);
     assert_eq!(held["calls"], Value::Null);

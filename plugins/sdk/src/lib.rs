@@ -20,7 +20,7 @@ pub mod testing;
 
 pub use amendment::{Amendment, Path, Place, document};
 pub use failure::{Failure, Violation};
-pub use manifest::{Limits, Manifest, Observe, PolicyManifest, Select, StepManifest, Takes, TypeRef};
+pub use manifest::{FactPart, Limits, Manifest, Observe, PolicyManifest, Select, StepManifest, Takes, TypeRef};
 pub use observation::{
     Fact, Object, ObjectRef, ObjectSet, Observation, Observed, RawFact, Refused, Reply, parse_settings,
 };

@@ -57,6 +57,8 @@ pub struct StepManifest {
     facts: Vec<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     facts_when: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    fact_parts: BTreeMap<String, FactPart>,
     writes: Vec<TypeRef>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     takes: Vec<Takes>,
@@ -76,6 +78,7 @@ impl StepManifest {
             observes: Vec::new(),
             facts: Vec::new(),
             facts_when: BTreeMap::new(),
+            fact_parts: BTreeMap::new(),
             writes: Vec::new(),
             takes: Vec::new(),
             resets: BTreeMap::new(),
@@ -106,6 +109,12 @@ impl StepManifest {
     /// A fact that is read only for primaries that say something at a path: `spec.ldap`.
     pub fn fact_when(mut self, name: &str, path: &str) -> Self {
         self.facts_when.insert(name.into(), path.into());
+        self
+    }
+
+    /// What is read of a fact, where that is not all of it. A change of the rest does not have the step asked again.
+    pub fn fact_part(mut self, name: &str, part: FactPart) -> Self {
+        self.fact_parts.insert(name.into(), part);
         self
     }
 
@@ -150,6 +159,35 @@ impl StepManifest {
     /// The step's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+}
+
+/// What is read of a fact.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FactPart {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    fields: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    items: Vec<BTreeMap<String, String>>,
+}
+
+impl FactPart {
+    /// These fields only, of each item if the fact is a list: dotted paths.
+    pub fn fields<'a>(fields: impl IntoIterator<Item = &'a str>) -> Self {
+        Self { fields: fields.into_iter().map(str::to_owned).collect(), items: Vec::new() }
+    }
+
+    /// Of a list, the items that have this value at this path: `name`, `$(metadata.name)`. Said several times, those of which
+    /// one of these is true. `$(path)` stands for a field of the primary; where that is empty, it is true of no item.
+    pub fn having(path: &str, value: &str) -> Self {
+        Self::default().or_having(path, value)
+    }
+
+    /// And those.
+    pub fn or_having(mut self, path: &str, value: &str) -> Self {
+        self.items.push(BTreeMap::from([(path.into(), value.into())]));
+        self
     }
 }
 

@@ -13,6 +13,8 @@ use crate::{Failure, Plugin, document, review, run};
 #[derive(Debug, Clone)]
 pub struct Given {
     observation: Observation,
+    /// `factParts` of the manifest.
+    parts: serde_json::Map<String, Value>,
 }
 
 fn text(value: &Value, path: &str) -> Option<String> {
@@ -76,7 +78,8 @@ impl Given {
             round: 0,
             now: "2026-01-01T00:00:00Z".to_owned(),
         };
-        Self { observation }
+        let parts = manifest.get("factParts").and_then(Value::as_object).cloned().unwrap_or_default();
+        Self { observation, parts }
     }
 
     /// Adds an object to a set.
@@ -104,8 +107,26 @@ impl Given {
         self.note("stepwright.dev/refused", &refused)
     }
 
-    /// Makes a fact known.
+    /// Makes a fact known: of its fields those that the manifest says are read, of a list every item that is given here.
     pub fn fact(mut self, name: &str, value: &Value) -> Self {
+        let mut value = value.clone();
+        let fields = self.parts.get(name).and_then(|part| part.get("fields")?.as_array());
+        if let Some(fields) = fields {
+            let read = |field: &str| {
+                let mut paths = fields.iter().filter_map(Value::as_str);
+                paths.any(|path| path.split('.').next() == Some(field))
+            };
+            match &mut value {
+                Value::Array(items) => {
+                    items
+                        .iter_mut()
+                        .filter_map(Value::as_object_mut)
+                        .for_each(|item| item.retain(|field, _| read(field)));
+                }
+                Value::Object(item) => item.retain(|field, _| read(field)),
+                _ => {}
+            }
+        }
         self.observation.facts.retain(|fact| fact.name != name);
         self.observation.facts.push(RawFact { name: name.into(), value: Ok(value.to_string()) });
         self

@@ -9,7 +9,7 @@
 )]
 
 use stepwright_core::manifest as host;
-use stepwright_sdk::{Limits, Manifest, Observe, PolicyManifest, StepManifest};
+use stepwright_sdk::{FactPart, Limits, Manifest, Observe, PolicyManifest, StepManifest};
 
 #[test]
 fn the_host_reads_every_part_of_a_manifest() {
@@ -24,6 +24,8 @@ fn the_host_reads_every_part_of_a_manifest() {
             .observe(Observe::new("things", "example.com/v1", "Thing").all().of_same_system())
             .facts(["bdbs"])
             .fact_when("ldap", "spec.ldap")
+            .fact_part("bdbs", FactPart::having("name", "$(metadata.name)").or_having("port", "$(spec.port)"))
+            .fact_part("ldap", FactPart::fields(["uris"]))
             .writes("v1", "Service")
             .takes("v1", "Service", ["spec.type"])
             .resets("spec.recover", false)
@@ -55,6 +57,19 @@ fn the_host_reads_every_part_of_a_manifest() {
     );
     assert_eq!(step.resets, [("spec.recover".to_owned(), false.into())].into());
     assert_eq!(step.facts, ["bdbs"]);
+    let having = |path: &str, value: &str| [(path.to_owned(), value.to_owned())].into();
+    let items = vec![having("name", "$(metadata.name)"), having("port", "$(spec.port)")];
+    assert_eq!(
+        step.fact_parts["bdbs"],
+        stepwright_core::part::FactPart { items, ..stepwright_core::part::FactPart::default() }
+    );
+    assert_eq!(
+        step.fact_parts["ldap"],
+        stepwright_core::part::FactPart {
+            fields: vec!["uris".to_owned()],
+            ..stepwright_core::part::FactPart::default()
+        }
+    );
     assert_eq!(step.writes[0].to_string(), "v1/Service");
     assert_eq!(step.calls, ["PUT /v1/bdbs/*"]);
     assert!(step.clock);

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use stepwright_sdk::{
-    Event, Failure, Manifest, Observation, Observe, Observed, Plan, Plugin, StepManifest, Violation, export_plugin,
-    parse_settings,
+    Event, FactPart, Failure, Manifest, Observation, Observe, Observed, Plan, Plugin, StepManifest, Violation,
+    export_plugin, parse_settings,
 };
 
 use crate::checks::Hindrance;
@@ -170,7 +170,10 @@ impl Plugin for Upgrade {
                             "status.updateRevision",
                         ],
                     ))
-                    .facts(["bdbs", "license", "nodes"]),
+                    .facts(["bdbs", "license", "nodes"])
+                    .fact_part("bdbs", FactPart::fields(["name", "status", "redis_version", "version"]))
+                    .fact_part("license", FactPart::fields(["expired"]))
+                    .fact_part("nodes", FactPart::fields(["uid", "status"])),
             )
     }
 

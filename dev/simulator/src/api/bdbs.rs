@@ -20,7 +20,9 @@ pub(super) async fn route(ask: &Ask<'_>, path: &[&str]) -> Result<Reply, Refusal
     match (ask.call.method.as_str(), path) {
         ("GET", ["v1", "bdb_groups"]) => Ok(Reply::json(json!([]))),
         ("GET", ["v1", "bdbs"]) => {
-            Ok(Reply::json(ask.fields(state.bdbs.values().map(|bdb| shown(ask, bdb)).collect())))
+            let brief = ask.call.query.get("fields").is_some_and(|fields| fields.split(',').all(is_stored));
+            let view = |bdb| if brief { stored(bdb) } else { shown(ask, bdb) };
+            Ok(Reply::json(ask.fields(state.bdbs.values().map(view).collect())))
         }
         ("POST", ["v1", "bdbs"]) => create(ask, ask.call.object()?).await,
         ("POST", ["v2", "bdbs"]) => match ask.call.object()?.remove("bdb") {
@@ -90,6 +92,18 @@ async fn one(ask: &Ask<'_>, id: u32, rest: &[&str]) -> Result<Reply, Refusal> {
         ("GET", ["peer_stats"]) => Err(Refusal::new(406, "not_supported", "the database is not Active-Active")),
         _ => Err(unknown(ask.call)),
     }
+}
+
+/// Fields that are shown as they were given: whoever asks for no others is answered at once, however many databases there are.
+fn is_stored(field: &str) -> bool {
+    ["uid", "name", "memory_size", "shards_count", "replication", "bigstore"].contains(&field)
+}
+
+fn stored(bdb: &Bdb) -> Value {
+    let mut fields: Object =
+        bdb.config.iter().filter(|(key, _)| is_stored(key)).map(|(k, v)| (k.clone(), v.clone())).collect();
+    fields.insert("uid".to_owned(), json!(bdb.uid));
+    Value::Object(fields)
 }
 
 /// The object with what nodes tell of its sources.

@@ -17,7 +17,7 @@ use serde_json::Value;
 use tracing::{info, warn};
 
 use crate::{
-    clock,
+    agent, clock,
     node::{Node, Snapshot},
     peers::{self, Append, AppendReply, NodeReport},
     state::{ClusterState, Command, Context, Refusal},
@@ -26,6 +26,9 @@ use crate::{
 
 /// Often enough that three are missed before anybody worries.
 const HEARTBEAT: Duration = Duration::from_millis(200);
+
+/// How often the other nodes of a cluster without data get the state: it may be large, and is on nobody's disk.
+const SELDOM: Duration = Duration::from_secs(5);
 
 /// A peer that has not answered in this time will not.
 const PEER_LIMIT: Duration = Duration::from_millis(1000);
@@ -52,6 +55,8 @@ struct Peer {
     busy: bool,
     /// What it was last told and when.
     told: Option<(Instant, Stamp, u64)>,
+    /// When it was last sent the state.
+    sent: Option<Instant>,
 }
 
 /// A node's place in the cluster.
@@ -132,7 +137,7 @@ impl Core {
 
 impl Node {
     fn persist(&self, core: &Core) -> Result<(), Refusal> {
-        let Some(durable) = &core.durable else { return Ok(()) };
+        let Some(durable) = core.durable.as_ref().filter(|_| !self.settings.without_data) else { return Ok(()) };
         store::save(&store::path(&self.settings.data), durable).map_err(|error| {
             warn!(%error, "failed to write the configuration store");
             Refusal::new(500, "internal_error", "the configuration store cannot be written")
@@ -251,7 +256,9 @@ impl Node {
     /// As master: notes agreement when a majority has the newest state.
     fn advance(&self, core: &mut Core) {
         let Some(entry) = core.durable.as_ref().map(|durable| durable.accepted) else { return };
-        if core.role == Role::Follower || !core.majority(|peer| peer.accepted == entry) {
+        // Without data nothing outlives the master anyway.
+        let agreed = || self.settings.without_data || core.majority(|peer| peer.accepted == entry);
+        if core.role == Role::Follower || !agreed() {
             return;
         }
         let Some(durable) = &mut core.durable else { return };
@@ -278,6 +285,8 @@ impl Node {
             let role = self.core.lock().role;
             match role {
                 Role::Leader { .. } => self.lead(),
+                // Without data no other node has the newest state, so none takes over.
+                Role::Follower if self.settings.without_data => {}
                 Role::Follower => self.watch_master().await,
             }
         }
@@ -289,7 +298,7 @@ impl Node {
         let lease = self.settings.election_timeout();
         let fresh = |peer: &Peer| peer.heard.elapsed() < lease;
         let started = core.heard;
-        if !core.majority(fresh) && started.elapsed() > lease {
+        if !self.settings.without_data && !core.majority(fresh) && started.elapsed() > lease {
             warn!("no majority answers: this node is no longer the master");
             core.follow(None);
             return;
@@ -298,8 +307,13 @@ impl Node {
         let commit = core.durable.as_ref().map(|durable| durable.committed).unwrap_or_default();
         for (uid, address) in core.others() {
             let entry = core.durable.as_ref().map(|durable| durable.accepted).unwrap_or_default();
-            let peer =
-                core.peers.entry(uid).or_insert(Peer { accepted: (0, 0), heard: started, busy: false, told: None });
+            let peer = core.peers.entry(uid).or_insert(Peer {
+                accepted: (0, 0),
+                heard: started,
+                busy: false,
+                told: None,
+                sent: None,
+            });
             let due = peer.told.is_none_or(|(when, stamp, told)| {
                 now.duration_since(when) >= HEARTBEAT || stamp != entry || told != commit
             });
@@ -308,7 +322,11 @@ impl Node {
             }
             peer.busy = true;
             peer.told = Some((now, entry, commit));
-            let lacks = peer.accepted != entry;
+            let lacks = peer.accepted != entry
+                && !(self.settings.without_data && peer.sent.is_some_and(|sent| sent.elapsed() < SELDOM));
+            if lacks {
+                peer.sent = Some(now);
+            }
             let Some(durable) = &core.durable else { return };
             let message = Append {
                 incarnation: durable.state.incarnation.clone(),
@@ -418,6 +436,11 @@ impl Node {
             core.reports.iter().map(|(uid, (when, report))| (*uid, (when.elapsed(), report.clone()))).collect();
         if let Some(uid) = core.uid() {
             all.insert(uid, (Duration::ZERO, own));
+        }
+        if let (true, Some(durable)) = (self.settings.without_data, &core.durable) {
+            for (uid, (_, report)) in &mut all {
+                (report.shards, report.endpoints) = agent::pretended(&durable.state, *uid);
+            }
         }
         all
     }

@@ -34,6 +34,9 @@ use turn::{Ended, Turn};
 /// A pass that wrote something is followed by another after this long: the floor against busy loops.
 const AFTER_WRITES: Duration = Duration::from_millis(50);
 
+/// A spec that breaks a rule is judged again after this long, where the step sees no more than a part of a fact.
+const INVALID_AGAIN: Duration = Duration::from_secs(30);
+
 /// When to look again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Next {
@@ -240,6 +243,10 @@ async fn steps(
         match ended {
             Ended::Skipped => {}
             Ended::Invalid(violations) => {
+                // A rule may rest on what it asked for in a round, and not on what it was shown: that wakes nobody.
+                if choice.active.step.fact_parts.values().any(|part| !part.items.is_empty()) {
+                    outcome.again_in(INVALID_AGAIN);
+                }
                 outcome.invalid = Some((step.clone(), violations));
                 return Ok(());
             }

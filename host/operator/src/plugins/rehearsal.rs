@@ -240,6 +240,7 @@ fn looks_alike(one: &StepManifest, other: &StepManifest) -> bool {
         && one.observes == other.observes
         && one.facts == other.facts
         && one.facts_when == other.facts_when
+        && one.fact_parts == other.fact_parts
 }
 
 async fn live(

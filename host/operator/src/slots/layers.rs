@@ -173,7 +173,7 @@ impl Layers {
             let active = Arc::new(Active {
                 guest: version.guest.clone(),
                 grants: Grants::asked_by(&step),
-                watched: Arc::new(Watched { observes: step.observes.clone(), writes: step.writes.clone() }),
+                watched: Arc::new(Watched::from(&step)),
                 settings: version.settings.clone(),
                 source: source.clone(),
                 mode: version.mode.clone(),
@@ -223,7 +223,7 @@ impl Layers {
             layer.retain(|it| it.guest.manifest().name != version.guest.manifest().name);
         }
         layer.push(Arc::new(Chained {
-            watched: Arc::new(Watched { observes: policy.observes.clone(), writes: policy.writes.clone() }),
+            watched: Arc::new(Watched::from(&policy)),
             role: role_of(&version.mode),
             guest: version.guest,
             policy,

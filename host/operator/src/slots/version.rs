@@ -1,5 +1,6 @@
 //! A version of a plugin in a slot: what it is, whence it came, what it may do, how it takes part.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,6 +9,7 @@ use stepwright_core::guest::Guest;
 use stepwright_core::journal::PluginRef;
 use stepwright_core::manifest::{Observe, PolicyManifest, StepManifest};
 use stepwright_core::object::TypeRef;
+use stepwright_core::part::FactPart;
 use stepwright_core::slot::{Mode, OnFailure, Role, Tally};
 
 use super::record::Record;
@@ -183,6 +185,23 @@ fn plugin_ref(guest: &Arc<dyn Guest>, source: &Source) -> PluginRef {
 pub struct Watched {
     pub observes: Vec<Observe>,
     pub writes: Vec<TypeRef>,
+    pub facts: Vec<String>,
+    pub facts_when: BTreeMap<String, String>,
+    pub fact_parts: BTreeMap<String, FactPart>,
+}
+
+impl From<&StepManifest> for Watched {
+    fn from(step: &StepManifest) -> Self {
+        let StepManifest { observes, writes, facts, facts_when, fact_parts, .. } = step.clone();
+        Self { observes, writes, facts, facts_when, fact_parts }
+    }
+}
+
+impl From<&PolicyManifest> for Watched {
+    fn from(policy: &PolicyManifest) -> Self {
+        let PolicyManifest { observes, writes, facts, .. } = policy.clone();
+        Self { observes, writes, facts, facts_when: BTreeMap::new(), fact_parts: BTreeMap::new() }
+    }
 }
 
 impl Watched {

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use stepwright_core::object::TypeRef;
 use stepwright_core::observation::{Fact, Reply};
 use stepwright_core::secrets::Fingerprinter;
-use stepwright_operator::system::{ManagedSystem, Reader, ResolvedCall, SystemId};
+use stepwright_operator::system::{Known, ManagedSystem, Reader, ResolvedCall, SystemId};
 use stepwright_redis_enterprise::{Dialer, Io, PodRef, RedisEnterprise, Settings};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -287,7 +287,7 @@ impl Cluster {
 
     pub(crate) async fn facts(&self, names: &[&str]) -> Vec<Fact> {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        self.source.facts(&self.system, &names).await
+        self.source.facts(&self.system, &names).await.into_iter().map(Known::whole).collect()
     }
 
     pub(crate) async fn fact(&self, name: &str) -> Result<String, String> {

@@ -15,7 +15,7 @@ mod services;
 use std::time::Duration;
 
 use serde::Serialize;
-use stepwright_sdk::{Failure, Manifest, Observation, Observe, Plan, Plugin, StepManifest};
+use stepwright_sdk::{FactPart, Failure, Limits, Manifest, Observation, Observe, Plan, Plugin, StepManifest};
 
 use crate::observed::Seen;
 
@@ -58,6 +58,22 @@ impl ServicesRigger {
             ]))
             .observe(Observe::new("services", "v1", "Service").all())
             .facts(["bdbs", "nodes-status", "nodes"])
+            .fact_part(
+                "bdbs",
+                FactPart::fields([
+                    "uid",
+                    "name",
+                    "internal",
+                    "port",
+                    "endpoints",
+                    "tags",
+                    "crdt",
+                    "oss_cluster",
+                    "oss_cluster_api_preferred_ip_type",
+                ]),
+            )
+            // For as many databases as a cluster can have.
+            .limits(Limits { memory_mib: 256, milliseconds: 5_000, plan_kib: 16 * 1024, ..Limits::default() })
             .writes("v1", "Service")
             .writes("v1", "Pod")
             .calls(["PUT /v1/nodes/*"]);

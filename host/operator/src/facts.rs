@@ -1,0 +1,228 @@
+//! Facts as passes read them, and whom a change of one concerns. What a part of a fact is, is `core::part`'s; here it is found
+//! quickly, since one fact may list thousands of things, and thousands of primaries read one of them each.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use kube::ResourceExt;
+use kube::api::DynamicObject;
+use parking_lot::Mutex;
+use serde_json::Value;
+use stepwright_core::part::{Difference, FactPart, Having, has, texts};
+use stepwright_core::select::{each, says, text};
+
+use crate::apply::whole;
+use crate::slots::Watched;
+
+/// Positions of items by the texts at one path.
+type Index = HashMap<String, Vec<usize>>;
+
+/// A fact's value, with indices of its items that are made when first needed.
+#[derive(Debug, Default)]
+pub struct FactValue {
+    text: String,
+    value: Value,
+    indices: Mutex<HashMap<String, Arc<Index>>>,
+}
+
+impl FactValue {
+    /// Its text is that of the value: whoever wants one form of it gives it in that form.
+    pub fn new(value: Value) -> Self {
+        Self { text: value.to_string(), value, indices: Mutex::default() }
+    }
+
+    /// All of it, as JSON.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The same, not as text.
+    pub fn value(&self) -> &Value {
+        &self.value
+    }
+
+    /// A part of it, as JSON.
+    pub(crate) fn part(&self, part: &FactPart, field: &dyn Fn(&str) -> Vec<String>) -> String {
+        let mask = part.mask();
+        let shown = |value: &Value| mask.as_ref().map_or_else(|| value.clone(), |mask| mask.apply(value));
+        match &self.value {
+            Value::Array(items) if !part.items.is_empty() => {
+                let wanted = part.wanted(field);
+                let chosen: BTreeSet<usize> = wanted.iter().flat_map(|having| self.positions(items, having)).collect();
+                chosen.into_iter().filter_map(|at| items.get(at)).map(shown).collect::<Value>().to_string()
+            }
+            Value::Array(items) if mask.is_some() => items.iter().map(shown).collect::<Value>().to_string(),
+            value if mask.is_some() => shown(value).to_string(),
+            _ => self.text.clone(),
+        }
+    }
+
+    fn positions(&self, items: &[Value], having: &Having) -> Vec<usize> {
+        let Some((path, wanted)) = having.first_key_value() else { return Vec::new() };
+        let index = self.indices.lock().entry(path.clone()).or_insert_with(|| Arc::new(index(items, path))).clone();
+        let found = index.get(wanted).into_iter().flatten().copied();
+        found.filter(|at| items.get(*at).is_some_and(|item| has(item, having))).collect()
+    }
+}
+
+impl PartialEq for FactValue {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for FactValue {}
+
+fn index(items: &[Value], path: &str) -> Index {
+    let mut index = Index::new();
+    for (at, item) in items.iter().enumerate() {
+        for text in texts(item, path) {
+            index.entry(text).or_default().push(at);
+        }
+    }
+    index
+}
+
+/// A field of an object by its dotted path, without the whole object made one JSON value.
+fn field(object: &DynamicObject, path: &str) -> Option<String> {
+    match path {
+        "metadata.name" => Some(object.name_any()),
+        "metadata.namespace" => object.namespace(),
+        "metadata.uid" => object.uid(),
+        path if path.starts_with("metadata.") => texts(&whole(object), path).pop(),
+        _ => text(path.split('.').try_fold(&object.data, |value, key| value.get(key))?),
+    }
+}
+
+/// The same at a path that may lead to several, by `list[]`.
+pub(crate) fn fields(object: &DynamicObject, path: &str) -> Vec<String> {
+    if path.starts_with("metadata.") { field(object, path).into_iter().collect() } else { each(&object.data, path) }
+}
+
+/// Whom of a kind's primaries a change of facts concerns.
+#[derive(Default)]
+pub(crate) struct Concerned {
+    all: bool,
+    /// Paths at which a primary has to say something.
+    says: Vec<String>,
+    items: Vec<(FactPart, Vec<Value>, HashMap<String, Index>)>,
+}
+
+impl Concerned {
+    /// By what the steps read.
+    pub(crate) fn by(watched: &[Arc<Watched>], facts: &[(String, Difference)]) -> Self {
+        let mut concerned = Self::default();
+        for watched in watched {
+            for (name, difference) in facts {
+                concerned.add(watched, name, difference);
+            }
+        }
+        concerned
+    }
+
+    fn add(&mut self, watched: &Watched, name: &String, difference: &Difference) {
+        let (always, when) = (watched.facts.contains(name), watched.facts_when.get(name));
+        if !always && when.is_none() {
+            return;
+        }
+        let part = watched.fact_parts.get(name).cloned().unwrap_or_default();
+        match (difference.seen(&part), when) {
+            (None, _) => {}
+            (Some(Difference::Items { before, after }), _) if always && !part.items.is_empty() => {
+                let items = [before, after].concat();
+                let paths = part.items.iter().filter_map(|having| having.keys().next());
+                let indices = paths.map(|path| (path.clone(), index(&items, path))).collect();
+                self.items.push((part, items, indices));
+            }
+            (Some(_), Some(path)) if !always => self.says.push(path.clone()),
+            (Some(_), _) => self.all = true,
+        }
+    }
+
+    pub(crate) fn is_nobody(&self) -> bool {
+        !self.all && self.says.is_empty() && self.items.is_empty()
+    }
+
+    pub(crate) fn is(&self, primary: &DynamicObject) -> bool {
+        if self.all {
+            return true;
+        }
+        if !self.says.is_empty() {
+            let value = whole(primary);
+            if self.says.iter().any(|path| says(&value, path)) {
+                return true;
+            }
+        }
+        self.items.iter().any(|(part, items, indices)| {
+            part.wanted(&|path| fields(primary, path)).iter().any(|having| {
+                let Some((path, wanted)) = having.first_key_value() else { return false };
+                let found = indices.get(path).and_then(|index| index.get(wanted));
+                found.into_iter().flatten().any(|at| items.get(*at).is_some_and(|item| has(item, having)))
+            })
+        })
+    }
+}
+
+/// Parts of facts by their names: nothing where a manifest says nothing.
+pub(crate) type Parts = BTreeMap<String, FactPart>;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn part() -> FactPart {
+        let by = |path: &str, value: &str| Having::from([(path.to_owned(), value.to_owned())]);
+        FactPart {
+            fields: vec!["uid".to_owned(), "name".to_owned(), "status".to_owned()],
+            items: vec![by("uid", "$(status.uid)"), by("name", "$(metadata.name)")],
+        }
+    }
+
+    fn primary(name: &str, uid: u64) -> DynamicObject {
+        let object = json!({"apiVersion": "v1", "kind": "Thing", "metadata": {"name": name}, "status": {"uid": uid}});
+        serde_json::from_value(object).unwrap()
+    }
+
+    fn fact() -> Value {
+        json!([{"name": "a", "status": "on", "uid": 1, "x": 1}, {"name": "b", "status": "on", "uid": 2, "x": 1},
+            {"name": "a", "status": "off", "uid": 3, "x": 1}])
+    }
+
+    #[test]
+    fn a_primary_is_shown_its_items_and_fields() {
+        let value = FactValue::new(fact());
+        let shown = |object: &DynamicObject| value.part(&part(), &|path| fields(object, path));
+        assert_eq!(
+            shown(&primary("a", 1)),
+            r#"[{"name":"a","status":"on","uid":1},{"name":"a","status":"off","uid":3}]"#
+        );
+        assert_eq!(shown(&primary("c", 9)), "[]");
+        assert_eq!(value.part(&FactPart::default(), &|_| None), value.text());
+    }
+
+    #[test]
+    fn a_change_concerns_those_who_are_shown_it() {
+        let watched = |parts: Parts| {
+            let facts = vec!["things".to_owned()];
+            let (observes, writes, facts_when) = (Vec::new(), Vec::new(), BTreeMap::new());
+            [Arc::new(Watched { observes, writes, facts, facts_when, fact_parts: parts })]
+        };
+        let narrow = watched([("things".to_owned(), part())].into());
+        let concerned = |watched: &[Arc<Watched>], change: &dyn Fn(&mut Value)| {
+            let mut after = fact();
+            change(&mut after);
+            let difference = Difference::between(&fact(), &after);
+            let concerned = Concerned::by(watched, &[("things".to_owned(), difference)]);
+            ["a", "b", "c"].map(|name| concerned.is(&primary(name, 9)))
+        };
+        assert_eq!(concerned(&narrow, &|it| it[1]["status"] = json!("off")), [false, true, false]);
+        // Who had the name is told as well as who has it.
+        assert_eq!(concerned(&narrow, &|it| it[1]["name"] = json!("c")), [false, true, true]);
+        assert_eq!(concerned(&narrow, &|it| it[1]["x"] = json!(2)), [false; 3]);
+        assert_eq!(concerned(&watched(Parts::new()), &|it| it[1]["x"] = json!(2)), [true; 3]);
+        let other = Concerned::by(&narrow, &[("others".to_owned(), Difference::Whole)]);
+        assert!(other.is_nobody());
+    }
+}
