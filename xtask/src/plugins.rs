@@ -27,6 +27,10 @@ const PACKAGES: [(&str, &str); 4] = [
     ("wasi-libc", "/usr/lib/wasm32-wasi/libc.a"),
 ];
 
+/// Components that take the rules of others as libraries. Each is built by itself: with the rest, cargo would give those libraries
+/// the features by which they are components of their own.
+const APART: [&str; 1] = ["stepwright-admission"];
+
 /// Builds `plugins/` into `<target>/plugins/<name>.wasm` and `tests/guests/` into `<target>/guests/<name>.wasm`, and packs
 /// them: each then carries its manifest. Test guests that cannot be packed stay as they were built.
 pub fn build_plugins(root: &Path) -> anyhow::Result<()> {
@@ -41,7 +45,12 @@ pub fn build_plugins(root: &Path) -> anyhow::Result<()> {
         if crates.is_empty() {
             continue;
         }
-        toolchain.build(&workspace, &build)?;
+        let apart: Vec<&str> = APART.into_iter().filter(|it| crates.contains(*it)).collect();
+        let rest = apart.iter().flat_map(|it| ["--exclude", it]);
+        toolchain.build(&workspace, &build, &["--workspace"].into_iter().chain(rest).collect::<Vec<_>>())?;
+        for package in apart {
+            toolchain.build(&workspace, &build, &["--package", package])?;
+        }
         let from = build.join(TARGET).join("release");
         let mut built: Vec<Built> = crates.iter().map(|package| Built::of_crate(package, &from)).collect();
         if into == "plugins" {
@@ -97,7 +106,7 @@ impl Toolchain {
         Ok(Self::Debian { bin })
     }
 
-    fn build(&self, workspace: &Path, build: &Path) -> anyhow::Result<()> {
+    fn build(&self, workspace: &Path, build: &Path, packages: &[&str]) -> anyhow::Result<()> {
         let mut command;
         match self {
             Self::Rustup => {
@@ -117,7 +126,7 @@ impl Toolchain {
                 command.args(["build", "--release", "--target", TARGET, "-Zbuild-std=std,panic_abort"]);
             }
         }
-        command.current_dir(workspace).env("CARGO_TARGET_DIR", build);
+        command.args(packages).current_dir(workspace).env("CARGO_TARGET_DIR", build);
         let status = command.status().with_context(|| format!("cannot run {:?}", command.get_program()))?;
         ensure!(status.success(), "building {} for {TARGET} failed", workspace.display());
         Ok(())

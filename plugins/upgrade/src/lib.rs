@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use stepwright_sdk::{
-    Event, Failure, Manifest, Observation, Observe, Observed, Plan, Plugin, StepManifest, Violation, export_plugin,
+    Event, Failure, Judged, Manifest, Observation, Observe, Observed, Plan, Plugin, StepManifest, Violation,
     parse_settings,
 };
 
@@ -24,7 +24,9 @@ pub use image::{Image, Settings};
 /// The plugin.
 pub struct Upgrade;
 
-export_plugin!(Upgrade);
+// Not where another component takes the rules from here.
+#[cfg(feature = "component")]
+stepwright_sdk::export_plugin!(Upgrade);
 
 /// The fields of a RedisEnterpriseCluster that decide its image.
 #[derive(Debug, Default, Deserialize)]
@@ -255,6 +257,15 @@ fn held(cluster: &Cluster, set: &StatefulSet, image: Image, in_force: &str, hind
 }
 
 /// The rules on image specs (reference, 3.2).
+/// The rules of the spec, for a resource that is not stored yet.
+///
+/// # Errors
+/// What the step could not read either.
+pub fn judge(observed: &Observation) -> Result<Judged, Failure> {
+    let cluster: Cluster = observed.primary()?;
+    Ok(Judged { violations: violations(&cluster.spec), warnings: Vec::new() })
+}
+
 fn violations(spec: &Spec) -> Vec<Violation> {
     let images = [
         ("redisEnterpriseImageSpec", &spec.redis_enterprise_image_spec),
