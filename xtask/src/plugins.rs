@@ -27,10 +27,6 @@ const PACKAGES: [(&str, &str); 4] = [
     ("wasi-libc", "/usr/lib/wasm32-wasi/libc.a"),
 ];
 
-/// Components that take the rules of others as libraries. Each is built by itself: with the rest, cargo would give those libraries
-/// the features by which they are components of their own.
-const APART: [&str; 1] = ["stepwright-admission"];
-
 /// Builds `plugins/` into `<target>/plugins/<name>.wasm` and `tests/guests/` into `<target>/guests/<name>.wasm`, and packs
 /// them: each then carries its manifest. Test guests that cannot be packed stay as they were built.
 pub fn build_plugins(root: &Path) -> anyhow::Result<()> {
@@ -45,12 +41,7 @@ pub fn build_plugins(root: &Path) -> anyhow::Result<()> {
         if crates.is_empty() {
             continue;
         }
-        let apart: Vec<&str> = APART.into_iter().filter(|it| crates.contains(*it)).collect();
-        let rest = apart.iter().flat_map(|it| ["--exclude", it]);
-        toolchain.build(&workspace, &build, &["--workspace"].into_iter().chain(rest).collect::<Vec<_>>())?;
-        for package in apart {
-            toolchain.build(&workspace, &build, &["--package", package])?;
-        }
+        toolchain.build(&workspace, &build)?;
         let from = build.join(TARGET).join("release");
         let mut built: Vec<Built> = crates.iter().map(|package| Built::of_crate(package, &from)).collect();
         if into == "plugins" {
@@ -106,7 +97,7 @@ impl Toolchain {
         Ok(Self::Debian { bin })
     }
 
-    fn build(&self, workspace: &Path, build: &Path, packages: &[&str]) -> anyhow::Result<()> {
+    fn build(&self, workspace: &Path, build: &Path) -> anyhow::Result<()> {
         let mut command;
         match self {
             Self::Rustup => {
@@ -126,7 +117,7 @@ impl Toolchain {
                 command.args(["build", "--release", "--target", TARGET, "-Zbuild-std=std,panic_abort"]);
             }
         }
-        command.args(packages).current_dir(workspace).env("CARGO_TARGET_DIR", build);
+        command.current_dir(workspace).env("CARGO_TARGET_DIR", build);
         let status = command.status().with_context(|| format!("cannot run {:?}", command.get_program()))?;
         ensure!(status.success(), "building {} for {TARGET} failed", workspace.display());
         Ok(())
@@ -290,7 +281,9 @@ struct Built {
 
 impl Built {
     fn of_crate(package: &str, from: &Path) -> Self {
-        let name = format!("{}.wasm", package.strip_prefix("stepwright-").unwrap_or(package));
+        // A plugin whose logic others use as well is exported by a package of its own.
+        let name = package.strip_prefix("stepwright-").unwrap_or(package);
+        let name = format!("{}.wasm", name.strip_suffix("-component").unwrap_or(name));
         Self { name: name.into(), path: from.join(package.replace('-', "_")).with_extension("wasm") }
     }
 

@@ -302,6 +302,11 @@ impl RunArgs {
             reach,
             bind_address: _,
             admin_port: _,
+            // A process that runs some of the steps is not asked before something is stored.
+            admission_port: _,
+            admission_secret: _,
+            admission_service: _,
+            admission_webhook: _,
             local_port,
             require_signatures,
             signature_keys,

@@ -54,7 +54,14 @@ impl Slots {
     pub fn new(wanted: Vec<String>) -> Self {
         // Unbounded: a pass must never wait for whoever writes annotations, and there is little news.
         let (news, receiver) = mpsc::unbounded_channel();
-        Self { layers: RwLock::default(), wanted, checks: Vec::new(), started: Instant::now(), news, receiver: Mutex::new(Some(receiver)) }
+        Self {
+            layers: RwLock::default(),
+            wanted,
+            checks: Vec::new(),
+            started: Instant::now(),
+            news,
+            receiver: Mutex::new(Some(receiver)),
+        }
     }
 
     /// What becomes known of versions by their passes. For one listener: `None` when it was taken before.

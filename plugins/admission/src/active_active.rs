@@ -60,7 +60,8 @@ pub(crate) fn judge(question: &Question) -> Result<Judged, Failure> {
     check(
         letters && name.starts_with(|first: char| first.is_ascii_lowercase()) && name.len() < 63,
         "metadata.name",
-        "must start with a lower-case letter and have lower-case letters, digits and hyphens only, fewer than 63".to_owned(),
+        "must start with a lower-case letter and have lower-case letters, digits and hyphens only, fewer than 63"
+            .to_owned(),
     );
     let known: Vec<String> =
         observed.set::<Anything>("remote-clusters")?.into_iter().map(|remote| remote.id.name).collect();
@@ -74,7 +75,11 @@ pub(crate) fn judge(question: &Question) -> Result<Judged, Failure> {
     }
     let Some(global) = spec.global_configurations else { return Ok(judged) };
     let on_flash = Global::deserialize(&global).is_ok_and(|global| global.is_rof);
-    check(!on_flash, "spec.globalConfigurations.isRof", "Active-Active databases are in memory only: remove it".to_owned());
+    check(
+        !on_flash,
+        "spec.globalConfigurations.isRof",
+        "Active-Active databases are in memory only: remove it".to_owned(),
+    );
     observed.primary.body = json!({"metadata": {"name": name}, "spec": global}).to_string();
     let of_database = stepwright_redb::judge_alone(&observed)?.violations.into_iter();
     judged.violations.extend(of_database.filter_map(|violation| {

@@ -37,7 +37,8 @@ pub(crate) fn judge(question: &Question) -> Result<Judged, Failure> {
     }
     let host = &spec.api_fqdn_url;
     if host.is_empty() || host.contains(['/', ':', ' ']) {
-        let text = format!("must be a host name without scheme, port and path, such as api-rec.example.com; it is `{host}`");
+        let text =
+            format!("must be a host name without scheme, port and path, such as api-rec.example.com; it is `{host}`");
         judged.violations.push(Violation::new("spec.apiFqdnUrl", text));
     }
     if observed.set::<Anything>("credentials")?.is_empty() {

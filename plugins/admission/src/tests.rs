@@ -33,7 +33,8 @@ fn asked(check: &str, kind: &str, object: &Value) -> Asked {
 
 impl Asked {
     fn set(mut self, set: &str, name: &str, body: &Value) -> Self {
-        let id = ObjectRef { api_version: "v1".into(), kind: "x".into(), namespace: Some("ns".into()), name: name.into() };
+        let id =
+            ObjectRef { api_version: "v1".into(), kind: "x".into(), namespace: Some("ns".into()), name: name.into() };
         let set = self.0.objects.iter_mut().find(|it| it.name == set).unwrap();
         set.objects.push(Object { id, body: body.to_string() });
         self
@@ -79,10 +80,8 @@ fn running(asked: Asked) -> Asked {
 #[test]
 fn a_database_is_judged_before_there_is_a_cluster() {
     redb(json!({"memorySize": "100MB"})).check(&[], 1);
-    redb(json!({"evictionPolicy": "illegal", "redisEnterpriseCluster": {"name": "rec"}})).check(
-        &[("spec.evictionPolicy", "Possible values are ['volatile-lru', ")],
-        1,
-    );
+    redb(json!({"evictionPolicy": "illegal", "redisEnterpriseCluster": {"name": "rec"}}))
+        .check(&[("spec.evictionPolicy", "Possible values are ['volatile-lru', ")], 1);
 }
 
 #[test]
@@ -119,7 +118,11 @@ fn a_cluster_is_judged() {
     cluster(json!({"nodes": 3, "redisEnterpriseImageSpec": {"digestHash": "sha256:1"}}))
         .check(&[("spec.redisEnterpriseImageSpec.digestHash", "versionTag")], 0);
     cluster(json!({"nodes": 3}))
-        .set("rivals", "first", &json!({"metadata": {"creationTimestamp": "2026-01-01T00:00:00Z"}, "status": {"state": "Running"}}))
+        .set(
+            "rivals",
+            "first",
+            &json!({"metadata": {"creationTimestamp": "2026-01-01T00:00:00Z"}, "status": {"state": "Running"}}),
+        )
         .check(&[("metadata.name", "`first` is there already")], 0);
     let small = json!({"nodes": 3, "redisEnterpriseNodeResources": {"limits": {"memory": "1Gi"}}});
     cluster(small).check(&[], 1);
@@ -133,7 +136,13 @@ fn a_cluster_is_judged() {
 #[test]
 fn an_active_active_database_is_judged() {
     let object = |spec: Value| json!({"metadata": {"name": "aa"}, "spec": spec});
-    let ask = |spec| asked(ACTIVE_ACTIVE, "RedisEnterpriseActiveActiveDatabase", &object(spec)).set("remote-clusters", "one", &json!({}));
+    let ask = |spec| {
+        asked(ACTIVE_ACTIVE, "RedisEnterpriseActiveActiveDatabase", &object(spec)).set(
+            "remote-clusters",
+            "one",
+            &json!({}),
+        )
+    };
     let global = |global: Value| json!({"participatingClusters": [{"name": "one"}], "globalConfigurations": global});
     ask(global(json!({"memorySize": "100MB", "shardingEnabled": true}))).check(&[], 0);
     ask(global(json!({"evictionPolicy": "illegal"}))).check(

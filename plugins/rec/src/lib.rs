@@ -46,10 +46,6 @@ use crate::state::State;
 /// The plugin.
 pub struct Rec;
 
-// Not where another component takes the rules from here.
-#[cfg(feature = "component")]
-stepwright_sdk::export_plugin!(Rec);
-
 /// How soon to look again while nodes bootstrap: a step takes them seconds.
 const SOON: Duration = Duration::from_secs(1);
 /// How soon to look again when something is wrong that may pass.

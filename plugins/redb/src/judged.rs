@@ -37,13 +37,17 @@ pub fn judge(observed: &Observation) -> Result<Judged, Failure> {
         judged.warnings.push(format!("cluster `{name}` is {state}: nothing is changed before it is Running"));
     }
     let Some(bdbs) = seen.bdbs.known() else {
-        judged.warnings.push(format!("the databases of cluster `{name}` are not known now, so that names and ports were not compared"));
+        judged.warnings.push(format!(
+            "the databases of cluster `{name}` are not known now, so that names and ports were not compared"
+        ));
         return Ok(judged);
     };
     judged.violations.extend(rules::of_cluster(&seen, cluster, bdbs));
     if let Some(license) = seen.license.known() {
         if license.expired == Some(true) {
-            judged.warnings.push("the cluster's license has expired: nothing is changed before there is another".to_owned());
+            judged
+                .warnings
+                .push("the cluster's license has expired: nothing is changed before there is another".to_owned());
         }
         judged.violations.extend(rules::license(&seen, license, bdbs));
     }

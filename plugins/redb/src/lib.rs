@@ -38,10 +38,6 @@ pub use judged::{judge, judge_alone};
 /// The plugin.
 pub struct Redb;
 
-// Not where another component takes the rules from here.
-#[cfg(feature = "component")]
-stepwright_sdk::export_plugin!(Redb);
-
 impl Plugin for Redb {
     fn manifest() -> Manifest {
         seen::manifest()

@@ -4,9 +4,9 @@ use std::marker::PhantomData;
 use std::sync::Once;
 use std::time::Duration;
 
+use admission_bindings::exports::stepwright::plugin::{admission, plugin as admission_plugin};
 use bindings::exports::stepwright::plugin::{plugin, step};
 use bindings::stepwright::plugin::types as wit;
-use admission_bindings::exports::stepwright::plugin::{admission, plugin as admission_plugin};
 use policy_bindings::exports::stepwright::plugin::{plugin as policy_plugin, policy};
 
 use crate::observation::{Object, ObjectRef, ObjectSet, Observation, RawFact, Reply};

@@ -24,10 +24,6 @@ pub use image::{Image, Settings};
 /// The plugin.
 pub struct Upgrade;
 
-// Not where another component takes the rules from here.
-#[cfg(feature = "component")]
-stepwright_sdk::export_plugin!(Upgrade);
-
 /// The fields of a RedisEnterpriseCluster that decide its image.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]

@@ -1,26 +1,35 @@
 //! The certificate by which the API server knows the endpoint, and the authority that it trusts for it: what is kept of them, when
-//! something is due, and how it is made. Pure but for the randomness of keys.
+//! something is due, and how it is made. Pure but for the randomness of keys; times are seconds since the epoch.
 //!
 //! The authority lives long, so that what the API server trusts hardly ever changes; the certificate lives short and is signed anew.
 //! When the authority's own time comes, its successor is trusted beside it before anything is signed by it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use k8s_openapi::ByteString;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
 };
-use rustls_pki_types::CertificateDer;
+use rustls::RootCertStore;
+use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
+use rustls::crypto::aws_lc_rs;
+use rustls::server::ParsedCertificate;
+use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject as _;
-use time::{Duration, OffsetDateTime};
-use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
-/// How long an authority and a certificate are good for.
-const AUTHORITY_LIVES: Duration = Duration::days(3650);
-const CERTIFICATE_LIVES: Duration = Duration::days(90);
+const DAY: u64 = 24 * 60 * 60;
+/// How long an authority and a certificate are good for, and how long before its end each is renewed.
+const AUTHORITY_LIVES: u64 = 3650 * DAY;
+const AUTHORITY_ENDS: u64 = 180 * DAY;
+const CERTIFICATE_LIVES: u64 = 90 * DAY;
+const CERTIFICATE_ENDS: u64 = 30 * DAY;
 /// Clocks of others may be behind ours.
-const BACKDATED: Duration = Duration::hours(1);
+const BACKDATED: u64 = 60 * 60;
+/// What every authority is called; they are told apart by their keys.
+const NAME: &str = "stepwright-admission";
 
 /// Keys of the Secret. The first two are the vendor's; `cert` holds the authority too, so that it can be pasted as `caBundle`.
 mod key {
@@ -28,6 +37,8 @@ mod key {
     pub(super) const PRIVATE: &str = "privateKey";
     pub(super) const AUTHORITIES: &str = "ca";
     pub(super) const AUTHORITY_PRIVATE: &str = "caKey";
+    /// Seconds since the epoch at which the first authority ends.
+    pub(super) const AUTHORITY_UNTIL: &str = "caUntil";
 }
 
 /// A certificate could not be made.
@@ -41,6 +52,7 @@ pub(super) struct Material {
     /// The one that signs first, then those that are still trusted.
     pub(super) authorities: String,
     authority_key: String,
+    authority_until: u64,
 }
 
 /// What is to be done.
@@ -64,144 +76,121 @@ impl Material {
             key: text(key::PRIVATE)?,
             authorities: text(key::AUTHORITIES)?,
             authority_key: text(key::AUTHORITY_PRIVATE)?,
+            authority_until: text(key::AUTHORITY_UNTIL)?.trim().parse().ok()?,
         })
     }
 
     pub(super) fn data(&self) -> BTreeMap<String, ByteString> {
         let all = [
-            (key::CERTIFICATE, &self.certificate),
-            (key::PRIVATE, &self.key),
-            (key::AUTHORITIES, &self.authorities),
-            (key::AUTHORITY_PRIVATE, &self.authority_key),
+            (key::CERTIFICATE, self.certificate.clone()),
+            (key::PRIVATE, self.key.clone()),
+            (key::AUTHORITIES, self.authorities.clone()),
+            (key::AUTHORITY_PRIVATE, self.authority_key.clone()),
+            (key::AUTHORITY_UNTIL, self.authority_until.to_string()),
         ];
-        all.into_iter().map(|(key, text)| (key.to_owned(), ByteString(text.clone().into_bytes()))).collect()
+        all.into_iter().map(|(key, text)| (key.to_owned(), ByteString(text.into_bytes()))).collect()
     }
 
-    /// A new authority and a certificate by it.
-    pub(super) fn new(names: &[String], now: OffsetDateTime) -> Result<Self, Failed> {
+    /// A new authority and a certificate by it for this host name.
+    pub(super) fn new(name: &str, now: u64) -> Result<Self, Failed> {
         let authority = new_authority(now)?;
         let made = Self {
             certificate: String::new(),
             key: String::new(),
             authorities: authority.pem(),
             authority_key: authority.key().serialize_pem(),
+            authority_until: now + AUTHORITY_LIVES,
         };
-        made.with_certificate(names, now)
+        made.with_certificate(name, now)
     }
 
-    /// With a successor for the authority, which signs from now on; what it signed is served until then.
-    pub(super) fn with_authority(&self, now: OffsetDateTime) -> Result<Self, Failed> {
+    /// With a successor for the authority, which signs from now on; what the one before signed is served until then.
+    pub(super) fn with_authority(&self, now: u64) -> Result<Self, Failed> {
         let authority = new_authority(now)?;
-        // Of those before it only the last can have signed what is served.
-        let before = pems(&self.authorities).into_iter().next().unwrap_or_default();
         Ok(Self {
-            authorities: format!("{}{before}", authority.pem()),
+            authorities: format!("{}{}", authority.pem(), self.first()),
             authority_key: authority.key().serialize_pem(),
+            authority_until: now + AUTHORITY_LIVES,
             ..self.clone()
         })
     }
 
-    /// With a certificate by the authority for these host names.
-    pub(super) fn with_certificate(&self, names: &[String], now: OffsetDateTime) -> Result<Self, Failed> {
+    /// With a certificate by the authority for this host name.
+    pub(super) fn with_certificate(&self, name: &str, now: u64) -> Result<Self, Failed> {
         let mut authority = CertificateParams::default();
-        let called = Seen::all(&self.authorities).into_iter().next().map(|it| it.subject).unwrap_or_default();
-        authority.distinguished_name = common_name(called.strip_prefix("CN=").unwrap_or_default());
+        authority.distinguished_name = common_name(NAME);
         authority.key_usages = signs();
         let issuer = Issuer::new(authority, KeyPair::from_pem(&self.authority_key)?);
-        let mut params = CertificateParams::new(names.to_vec())?;
-        params.distinguished_name = common_name(names.first().map(String::as_str).unwrap_or_default());
-        params.not_before = now - BACKDATED;
-        params.not_after = now + CERTIFICATE_LIVES;
+        let mut params = CertificateParams::new(vec![name.to_owned()])?;
+        params.distinguished_name = common_name(NAME);
+        params.not_before = date_time_ymd(1970, 1, 1) + Duration::from_secs(now.saturating_sub(BACKDATED));
+        params.not_after = date_time_ymd(1970, 1, 1) + Duration::from_secs(now + CERTIFICATE_LIVES);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate()?;
         let signed = params.signed_by(&key, &issuer)?.pem();
-        let by = pems(&self.authorities).into_iter().next().unwrap_or_default();
-        Ok(Self { certificate: format!("{signed}{by}"), key: key.serialize_pem(), ..self.clone() })
+        Ok(Self { certificate: format!("{signed}{}", self.first()), key: key.serialize_pem(), ..self.clone() })
     }
 
     /// What is to be done now. `trusted`: what the API server trusts, PEM; `None` where that is not to be seen.
-    pub(super) fn due(&self, names: &[String], trusted: Option<&str>, now: OffsetDateTime) -> Due {
-        let (served, authorities) = (Seen::all(&self.certificate), Seen::all(&self.authorities));
-        let (Some(served), Some(signs)) = (served.first(), authorities.first()) else { return Due::Everything };
-        let fits = |key: &str, seen: &Seen| KeyPair::from_pem(key).is_ok_and(|key| key.public_key_raw() == seen.public_key);
-        // A name of several parts would not be written again as it stands.
-        let ours = signs.subject.starts_with("CN=") && !signs.subject.contains(',');
-        if !ours || !fits(&self.authority_key, signs) || !fits(&self.key, served) {
+    pub(super) fn due(&self, name: &str, trusted: Option<&str>, now: u64) -> Due {
+        let first = self.first();
+        if self.authority_until <= now || !fits(&first, &self.authority_key) {
             return Due::Everything;
         }
-        let now = now.unix_timestamp();
-        let by = authorities.iter().find(|it| it.subject == served.issuer);
-        if signs.until <= now || by.is_none() {
-            return Due::Everything;
-        }
-        if signs.until - now < 2 * CERTIFICATE_LIVES.whole_seconds() {
+        if self.authority_until - now < AUTHORITY_ENDS {
             return Due::Authority;
         }
-        if served.names != names || served.is_due(now) {
-            return Due::Certificate;
-        }
+        // Somebody would refuse it before long, or does.
+        let is_good = fits(&self.certificate, &self.key)
+            && [now, now + CERTIFICATE_ENDS].iter().all(|at| is_accepted(&self.certificate, &self.authorities, name, *at));
         // By the authority before: until the new one is trusted it stays so.
-        let is_trusted = trusted.is_none_or(|trusted| {
-            pems(&self.authorities).first().is_some_and(|authority| pems(trusted).contains(authority))
-        });
-        if served.issuer != signs.subject && is_trusted { Due::Certificate } else { Due::Nothing }
+        let is_old = || !is_accepted(&self.certificate, &first, name, now);
+        let is_trusted = || trusted.is_none_or(|trusted| pems(trusted).contains(&first));
+        if !is_good || (is_old() && is_trusted()) { Due::Certificate } else { Due::Nothing }
     }
 
-    /// Until when the certificate that is served is good, in seconds since the epoch.
-    pub(super) fn until(&self) -> Option<i64> {
-        Seen::all(&self.certificate).first().map(|it| it.until)
-    }
-}
-
-/// What a certificate says of itself.
-struct Seen {
-    from: i64,
-    until: i64,
-    subject: String,
-    issuer: String,
-    names: Vec<String>,
-    public_key: Vec<u8>,
-}
-
-impl Seen {
-    /// Those in a PEM text that can be read.
-    fn all(pem: &str) -> Vec<Self> {
-        let ders = CertificateDer::pem_slice_iter(pem.as_bytes()).flatten();
-        ders.filter_map(|der| X509Certificate::from_der(&der).ok().map(|(_, it)| Self::of(&it))).collect()
+    /// What was made is what it was meant to be. An authority of another name, that somebody else made, cannot be signed for.
+    pub(super) fn is_sound(&self, name: &str, now: u64) -> bool {
+        fits(&self.certificate, &self.key) && is_accepted(&self.certificate, &self.authorities, name, now)
     }
 
-    fn of(certificate: &X509Certificate<'_>) -> Self {
-        let alternatives = certificate.subject_alternative_name().ok().flatten();
-        let names = alternatives.iter().flat_map(|it| &it.value.general_names).filter_map(|name| match name {
-            GeneralName::DNSName(name) => Some((*name).to_owned()),
-            _ => None,
-        });
-        Self {
-            from: certificate.validity().not_before.timestamp(),
-            until: certificate.validity().not_after.timestamp(),
-            subject: certificate.subject().to_string(),
-            issuer: certificate.issuer().to_string(),
-            names: names.collect(),
-            public_key: certificate.public_key().subject_public_key.data.to_vec(),
-        }
-    }
-
-    /// Two thirds of its time are over.
-    fn is_due(&self, now: i64) -> bool {
-        now >= self.from + (self.until - self.from) / 3 * 2
+    /// The authority that signs.
+    fn first(&self) -> String {
+        pems(&self.authorities).into_iter().next().unwrap_or_default()
     }
 }
 
-fn new_authority(now: OffsetDateTime) -> Result<CertifiedIssuer<'static, KeyPair>, Failed> {
+/// Whether a client that trusts the authorities takes the certificate for that name at that time.
+fn is_accepted(certificate: &str, authorities: &str, name: &str, at: u64) -> bool {
+    let ders = |pem: &str| CertificateDer::pem_slice_iter(pem.as_bytes()).flatten().collect::<Vec<_>>();
+    let chain = ders(certificate);
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(ders(authorities));
+    let Some(Ok(certificate)) = chain.first().map(ParsedCertificate::try_from) else { return false };
+    let Ok(name) = ServerName::try_from(name) else { return false };
+    let at = UnixTime::since_unix_epoch(Duration::from_secs(at));
+    let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms;
+    verify_server_cert_signed_by_trust_anchor(&certificate, &roots, &[], at, algorithms.all).is_ok()
+        && verify_server_name(&certificate, &name).is_ok()
+}
+
+/// The first certificate is for this key.
+fn fits(certificate: &str, key: &str) -> bool {
+    let certificate = CertificateDer::from_pem_slice(certificate.as_bytes());
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes());
+    let (Ok(certificate), Ok(key)) = (certificate, key) else { return false };
+    CertifiedKey::from_der(vec![certificate], key, &aws_lc_rs::default_provider()).is_ok()
+}
+
+fn new_authority(now: u64) -> Result<CertifiedIssuer<'static, KeyPair>, Failed> {
     let mut params = CertificateParams::default();
-    // A name of its own, so that two are told apart.
-    params.distinguished_name = common_name(&format!("stepwright-admission-{:08x}", rand::random::<u32>()));
+    params.distinguished_name = common_name(NAME);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = signs();
-    params.not_before = now - BACKDATED;
-    params.not_after = now + AUTHORITY_LIVES;
+    params.not_before = date_time_ymd(1970, 1, 1) + Duration::from_secs(now.saturating_sub(BACKDATED));
+    params.not_after = date_time_ymd(1970, 1, 1) + Duration::from_secs(now + AUTHORITY_LIVES);
     CertifiedIssuer::self_signed(params, KeyPair::generate()?)
 }
 
@@ -227,50 +216,44 @@ fn pems(text: &str) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn names() -> Vec<String> {
-        vec!["admission.ns.svc".to_owned()]
-    }
-
-    fn start() -> OffsetDateTime {
-        OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap()
-    }
+    const HOST: &str = "admission.ns.svc";
+    const START: u64 = 1_800_000_000;
 
     #[test]
-    fn nothing_is_due_until_two_thirds_of_the_time_are_over() {
-        let made = Material::new(&names(), start()).unwrap();
-        let due = |days: i64| made.due(&names(), None, start() + Duration::days(days));
-        assert_eq!([due(0), due(59), due(60), due(80)], [Due::Nothing, Due::Nothing, Due::Certificate, Due::Certificate]);
-        assert_eq!(made.due(&["other".to_owned()], None, start()), Due::Certificate);
-        let later = start() + Duration::days(60);
-        let renewed = made.with_certificate(&names(), later).unwrap();
-        assert_eq!(renewed.due(&names(), None, later), Due::Nothing);
+    fn nothing_is_due_until_a_month_before_the_end() {
+        let made = Material::new(HOST, START).unwrap();
+        let due = |days: u64| made.due(HOST, None, START + days * DAY);
+        assert_eq!([due(0), due(59), due(61), due(100)], [Due::Nothing, Due::Nothing, Due::Certificate, Due::Certificate]);
+        assert_eq!(made.due("other.ns.svc", None, START), Due::Certificate);
+        let later = START + 61 * DAY;
+        let renewed = made.with_certificate(HOST, later).unwrap();
+        assert!(renewed.is_sound(HOST, later) && !renewed.is_sound("other.ns.svc", later));
+        assert_eq!(renewed.due(HOST, None, later), Due::Nothing);
         assert_eq!(renewed.authorities, made.authorities);
-        assert!(renewed.until() > made.until());
         assert_eq!(Material::of(&renewed.data()).map(|it| it.data()), Some(renewed.data()));
     }
 
     #[test]
     fn a_new_authority_signs_once_it_is_trusted() {
-        let made = Material::new(&names(), start()).unwrap();
-        let late = start() + AUTHORITY_LIVES - Duration::days(100);
-        let made = made.with_certificate(&names(), late).unwrap();
-        assert_eq!(made.due(&names(), Some(&made.authorities), late), Due::Authority);
+        let late = START + AUTHORITY_LIVES - 100 * DAY;
+        let made = Material::new(HOST, START).unwrap().with_certificate(HOST, late).unwrap();
+        assert_eq!(made.due(HOST, Some(&made.authorities), late), Due::Authority);
         let next = made.with_authority(late).unwrap();
         assert_eq!(pems(&next.authorities).len(), 2);
-        assert_eq!(next.due(&names(), Some(&made.authorities), late), Due::Nothing);
-        assert_eq!(next.due(&names(), Some(&next.authorities), late), Due::Certificate);
-        let signed = next.with_certificate(&names(), late).unwrap();
-        assert_eq!(signed.due(&names(), Some(&next.authorities), late), Due::Nothing);
+        assert_eq!(next.due(HOST, Some(&made.authorities), late), Due::Nothing);
+        assert_eq!(next.due(HOST, Some(&next.authorities), late), Due::Certificate);
+        let signed = next.with_certificate(HOST, late).unwrap();
+        assert_eq!(signed.due(HOST, Some(&next.authorities), late), Due::Nothing);
     }
 
     #[test]
     fn what_does_not_fit_together_is_made_anew() {
-        let (one, other) = (Material::new(&names(), start()).unwrap(), Material::new(&names(), start()).unwrap());
-        let due = |material: Material| material.due(&names(), None, start());
-        assert_eq!(due(Material { key: other.key.clone(), ..one.clone() }), Due::Everything);
+        let (one, other) = (Material::new(HOST, START).unwrap(), Material::new(HOST, START).unwrap());
+        let due = |material: Material| material.due(HOST, None, START);
+        assert_eq!(due(Material { key: other.key.clone(), ..one.clone() }), Due::Certificate);
+        assert_eq!(due(Material { certificate: "x".to_owned(), ..one.clone() }), Due::Certificate);
         assert_eq!(due(Material { authorities: other.authorities.clone(), ..one.clone() }), Due::Everything);
         assert_eq!(due(Material { authority_key: other.authority_key.clone(), ..one.clone() }), Due::Everything);
-        assert_eq!(due(Material { certificate: "x".to_owned(), ..one.clone() }), Due::Everything);
-        assert_eq!(one.due(&names(), None, start() + AUTHORITY_LIVES), Due::Everything);
+        assert_eq!(one.due(HOST, None, START + AUTHORITY_LIVES), Due::Everything);
     }
 }

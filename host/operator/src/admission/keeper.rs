@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::StreamExt;
 use k8s_openapi::ByteString;
@@ -14,7 +14,6 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use time::OffsetDateTime;
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
@@ -78,7 +77,9 @@ impl Keeper {
             self.show();
             if *self.leads.borrow() {
                 let failed = self.tend().await.err();
-                if failed != self.failed && let Some(why) = &failed {
+                if failed != self.failed
+                    && let Some(why) = &failed
+                {
                     warn!(why, "the certificate for the API server is not as it should be; tried again");
                 }
                 self.failed = failed;
@@ -92,11 +93,6 @@ impl Keeper {
 
     fn webhooks(&self) -> Api<ValidatingWebhookConfiguration> {
         Api::all(self.client.clone())
-    }
-
-    /// The name under which the API server comes.
-    fn names(&self) -> Vec<String> {
-        vec![format!("{}.{}.svc", self.settings.service, self.namespace)]
     }
 
     /// Lets the endpoint show what the Secret says.
@@ -128,22 +124,25 @@ impl Keeper {
                 None => Ok(()),
             };
         }
-        let (names, now) = (self.names(), OffsetDateTime::now_utc());
+        let name = format!("{}.{}.svc", self.settings.service, self.namespace);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let known = Material::of(data);
         let trusted = self.trusted();
-        let due = known.as_ref().map_or(Due::Everything, |it| it.due(&names, trusted.as_deref(), now));
+        let due = known.as_ref().map_or(Due::Everything, |it| it.due(&name, trusted.as_deref(), now));
         let made = match (&known, due) {
             (_, Due::Nothing) => None,
             (Some(known), Due::Authority) => Some(known.with_authority(now)),
-            (Some(known), Due::Certificate) => Some(known.with_certificate(&names, now)),
-            _ => Some(Material::new(&names, now)),
+            (Some(known), Due::Certificate) => Some(known.with_certificate(&name, now)),
+            _ => Some(Material::new(&name, now)),
         };
         let material = match made {
             None => known,
             Some(made) => {
-                let made = made.map_err(|error| format!("failed to make a certificate: {error}"))?;
+                let failed = |error| format!("failed to make a certificate: {error}");
+                let made = made.map_err(failed)?;
+                let made = if made.is_sound(&name, now) { made } else { Material::new(&name, now).map_err(failed)? };
                 self.store(secret.as_ref(), &made).await?;
-                info!(secret = %self.settings.secret, made = ?due, until = made.until(), "made for the API server");
+                info!(secret = %self.settings.secret, made = ?due, "made for the API server");
                 Some(made)
             }
         };
@@ -214,8 +213,9 @@ impl Keeper {
         let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
         // Strategic: the list is merged by the names of the webhooks.
         let written = self.webhooks().patch(&self.settings.webhook, &parameters, &Patch::Strategic(&body)).await;
-        let failed =
-            |error| format!("failed to write caBundle of ValidatingWebhookConfiguration {}: {error}", self.settings.webhook);
+        let failed = |error| {
+            format!("failed to write caBundle of ValidatingWebhookConfiguration {}: {error}", self.settings.webhook)
+        };
         self.webhook = Some(written.map_err(failed)?);
         info!(webhook = %self.settings.webhook, names = %names.join(", "), "the API server trusts the certificate");
         Ok(())

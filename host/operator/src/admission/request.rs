@@ -91,7 +91,8 @@ impl Verdict {
             fields.insert("status".to_owned(), json!({"code": NOT_JUDGED, "message": why}));
         } else if !allowed {
             let text: Vec<String> = self.violations.iter().map(|it| format!("{}: {}", it.field, it.message)).collect();
-            let cause = |it: &Violation| json!({"reason": "FieldValueInvalid", "field": it.field, "message": it.message});
+            let cause =
+                |it: &Violation| json!({"reason": "FieldValueInvalid", "field": it.field, "message": it.message});
             let causes: Vec<Value> = self.violations.iter().map(cause).collect();
             // Without a `reason`: with one of its own kubectl prints its own words in the place of ours.
             let status = json!({"code": REFUSED, "message": text.join("; "), "details": {"causes": causes}});
@@ -129,7 +130,10 @@ mod tests {
 
     #[test]
     fn a_refusal_names_every_field() {
-        let violations = vec![Violation { field: "a".into(), message: "x".into() }, Violation { field: "b".into(), message: "y".into() }];
+        let violations = vec![
+            Violation { field: "a".into(), message: "x".into() },
+            Violation { field: "b".into(), message: "y".into() },
+        ];
         let verdict = Verdict { violations, warnings: vec!["w".to_owned()], ..Verdict::default() };
         let answer = verdict.answer("u");
         assert_eq!(answer["response"]["allowed"], false);

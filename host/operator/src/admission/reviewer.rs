@@ -142,13 +142,14 @@ impl Reviewer {
         verdict: &mut Verdict,
     ) -> (Option<Answer>, Duration) {
         let told = |it: &Active| format!("{}@{}", it.guest.manifest().name, it.guest.digest().short());
-        let (error, mut took) = match once(&self.context, &self.context.admission_calls, check, active, active.role, subject).await {
-            (Ok(answer), took) => {
-                verdict.asked.push((check.to_owned(), told(active)));
-                return (Some(answer), took);
-            }
-            (Err(error), took) => (error, took),
-        };
+        let (error, mut took) =
+            match once(&self.context, &self.context.admission_calls, check, active, active.role, subject).await {
+                (Ok(answer), took) => {
+                    verdict.asked.push((check.to_owned(), told(active)));
+                    return (Some(answer), took);
+                }
+                (Err(error), took) => (error, took),
+            };
         let message = format!("plugin {} gave no answer for check `{check}`: {error}", told(active));
         warn!(check, plugin = %told(active), reason = error.reason(), %error, "a check gave no answer");
         match active.on_failure {
@@ -163,7 +164,9 @@ impl Reviewer {
                     let (answer, more) = once(&self.context, calls, check, &embedded, Role::Fallback, subject).await;
                     took += more;
                     if let Ok(answer) = answer {
-                        verdict.warnings.push(format!("{message}; the version that came with the operator was asked instead"));
+                        verdict
+                            .warnings
+                            .push(format!("{message}; the version that came with the operator was asked instead"));
                         verdict.asked.push((check.to_owned(), told(&embedded)));
                         return (Some(answer), took);
                     }
@@ -221,12 +224,7 @@ pub(super) fn judgement_of(error: &Unanswered) -> Option<Judgement> {
     error.is_the_plugins_fault().then(bad)
 }
 
-async fn question(
-    context: &Context,
-    check: &str,
-    version: &Active,
-    subject: &Subject,
-) -> Result<Question, Unanswered> {
+async fn question(context: &Context, check: &str, version: &Active, subject: &Subject) -> Result<Question, Unanswered> {
     let Subject { request, primary, system } = subject;
     let concerned = version.step.observes.iter().filter(|it| it.concerns(&primary.value));
     let kinds: Vec<TypeRef> = concerned.filter(|it| !it.optional).map(|it| it.type_ref()).collect();
