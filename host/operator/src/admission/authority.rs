@@ -144,7 +144,9 @@ impl Material {
         }
         // Somebody would refuse it before long, or does.
         let is_good = fits(&self.certificate, &self.key)
-            && [now, now + CERTIFICATE_ENDS].iter().all(|at| is_accepted(&self.certificate, &self.authorities, name, *at));
+            && [now, now + CERTIFICATE_ENDS]
+                .iter()
+                .all(|at| is_accepted(&self.certificate, &self.authorities, name, *at));
         // By the authority before: until the new one is trusted it stays so.
         let is_old = || !is_accepted(&self.certificate, &first, name, now);
         let is_trusted = || trusted.is_none_or(|trusted| pems(trusted).contains(&first));
@@ -208,7 +210,8 @@ fn common_name(name: &str) -> DistinguishedName {
 fn pems(text: &str) -> Vec<String> {
     const END: &str = "-----END CERTIFICATE-----";
     let text = text.replace("\r\n", "\n");
-    let one = |part: &str| part.find("-----BEGIN").and_then(|at| part.get(at..)).map(|it| format!("{}\n", it.trim_end()));
+    let one =
+        |part: &str| part.find("-----BEGIN").and_then(|at| part.get(at..)).map(|it| format!("{}\n", it.trim_end()));
     text.split_inclusive(END).filter(|part| part.ends_with(END)).filter_map(one).collect()
 }
 
@@ -223,7 +226,10 @@ mod tests {
     fn nothing_is_due_until_a_month_before_the_end() {
         let made = Material::new(HOST, START).unwrap();
         let due = |days: u64| made.due(HOST, None, START + days * DAY);
-        assert_eq!([due(0), due(59), due(61), due(100)], [Due::Nothing, Due::Nothing, Due::Certificate, Due::Certificate]);
+        assert_eq!(
+            [due(0), due(59), due(61), due(100)],
+            [Due::Nothing, Due::Nothing, Due::Certificate, Due::Certificate]
+        );
         assert_eq!(made.due("other.ns.svc", None, START), Due::Certificate);
         let later = START + 61 * DAY;
         let renewed = made.with_certificate(HOST, later).unwrap();
