@@ -20,6 +20,7 @@ use stepwright_core::pipeline::Pipeline;
 use tracing::{info, warn};
 
 use crate::apply::{MANAGER, Primary};
+use crate::calendar;
 use crate::controller::Context;
 use crate::router::Router;
 use crate::system::SystemId;
@@ -116,9 +117,10 @@ impl Context {
         self.has_conditions(&primary.kind).await || self.may_get_conditions(&primary.kind)
     }
 
-    /// Facts in the order of their names: of the managed system, and of this process.
+    /// Facts in the order of their names: of the managed system, of this process, and the date.
     pub(crate) async fn facts(&self, primary: &Primary, names: &[String], system: Option<&SystemId>) -> Vec<Fact> {
-        let of_system: Vec<String> = names.iter().filter(|name| *name != FACT).cloned().collect();
+        let of_system: Vec<String> =
+            names.iter().filter(|name| ![FACT, calendar::FACT].contains(&name.as_str())).cloned().collect();
         let known = match system {
             _ if of_system.is_empty() => Vec::new(),
             Some(system) => self.system.facts(system, &of_system).await,
@@ -130,12 +132,15 @@ impl Context {
         let mut known = known.into_iter();
         let mut facts = Vec::with_capacity(names.len());
         for name in names {
-            if name == FACT {
-                let value = self.host(primary).await.to_string();
-                facts.push(Fact { name: name.clone(), value: Ok(value) });
-            } else {
-                facts.extend(known.next());
-            }
+            let value = match name.as_str() {
+                FACT => self.host(primary).await,
+                calendar::FACT => Value::String(calendar::today()),
+                _ => {
+                    facts.extend(known.next());
+                    continue;
+                }
+            };
+            facts.push(Fact { name: name.clone(), value: Ok(value.to_string()) });
         }
         facts
     }

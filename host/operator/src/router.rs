@@ -101,6 +101,15 @@ impl Router {
                 look(&primary, Within::Primary);
             }
         }
+        if observes.iter().any(|it| it.within == Within::SameSystem)
+            && let Some(system) = self.system.locate(&change.object, self.caches.as_ref())
+        {
+            for primary in self.caches.all(&kind) {
+                if self.system.locate(&primary, self.caches.as_ref()).as_ref() == Some(&system) {
+                    look(&primary, Within::SameSystem);
+                }
+            }
+        }
         if observes.iter().any(|it| it.within == Within::System) {
             for primary in self.caches.all(&kind) {
                 let system = self.system.locate(&primary, self.caches.as_ref());
@@ -119,6 +128,16 @@ impl Router {
                 if self.system.locate(&primary, self.caches.as_ref()).as_ref() == Some(system) {
                     self.enqueue(&kind, &primary.namespace().unwrap_or_default(), &primary.name_any());
                 }
+            }
+        }
+    }
+
+    /// Another day: every primary, since what is said of it may depend on the date.
+    pub(crate) fn day_turned(&self) {
+        for pipeline in &self.pipelines {
+            let kind = pipeline.type_ref();
+            for primary in self.caches.all(&kind) {
+                self.enqueue(&kind, &primary.namespace().unwrap_or_default(), &primary.name_any());
             }
         }
     }
@@ -146,6 +165,11 @@ impl Router {
                 kinds.extend(beside.map(|it| it.type_ref()));
                 kinds.extend(watched.writes.iter().cloned());
             }
+        }
+        // What belongs to a managed system is looked for everywhere.
+        for watched in self.pipelines.iter().flat_map(|it| &it.steps).flat_map(|step| self.slots.observing(step)) {
+            let anywhere = watched.observes.iter().filter(|it| it.within == Within::SameSystem);
+            kinds.extend(anywhere.map(|it| it.type_ref()));
         }
         kinds
     }

@@ -47,6 +47,18 @@ impl State {
 /// States in which a cluster had served before, so that not to answer is an error and no beginning.
 const SERVED: [&str; 5] = ["Running", "RunningRollingUpdate", "Upgrade", "InvalidUpgrade", "Error"];
 
+fn served(seen: &Seen<'_>, view: &View) -> bool {
+    let last = seen.cluster.status.state.as_str();
+    // Pods that went, and then the majority: the state in between is no beginning.
+    let fell = last == State::Initializing.as_str() && recovery::had_majority(seen) && !recovery::rejoining(seen);
+    SERVED.contains(&last) || (fell && recovery::quorum_lost(seen, view).is_some())
+}
+
+/// That a cluster which served has lost its quorum, with what helps.
+pub(crate) fn lost(seen: &Seen<'_>, view: &View) -> Option<String> {
+    recovery::quorum_lost(seen, view).filter(|_| served(seen, view))
+}
+
 /// The state, and in words what is missing; nothing is missing when it is `Running`.
 pub(crate) fn of(seen: &Seen<'_>, view: &View, course: &Course) -> (State, Option<String>) {
     let next = &course.next;
@@ -77,10 +89,7 @@ pub(crate) fn of(seen: &Seen<'_>, view: &View, course: &Course) -> (State, Optio
     if !view.formed() {
         return (State::BootstrappingFirstPod, Some(waiting("the first node forms the cluster")));
     }
-    // Pods that went, and then the majority: the state in between is no beginning.
-    let last = seen.cluster.status.state.as_str();
-    let fell = last == State::Initializing.as_str() && recovery::had_majority(seen) && !recovery::rejoining(seen);
-    let served = SERVED.contains(&last) || (fell && recovery::quorum_lost(seen, view));
+    let served = served(seen, view);
     if let Err(why) = &view.listed {
         // While pods are replaced a master goes with its pod, and another one is elected.
         let changing = course.rollout.rolling && recovery::most_are_ready(seen);
@@ -91,10 +100,12 @@ pub(crate) fn of(seen: &Seen<'_>, view: &View, course: &Course) -> (State, Optio
             (false, _) => State::Initializing,
         };
         let text = waiting(&format!("the cluster does not answer: {why}"));
-        let lost = served && recovery::quorum_lost(seen, view);
-        return (state, Some(if lost { format!("{text}; {}", recovery::advice(seen)) } else { text }));
+        return (state, Some(lost(seen, view).map_or_else(|| text.clone(), |advice| format!("{text}; {advice}"))));
     }
-    if served && (course.rollout.rolling || seen.image.upgrading) {
+    // What may be no change of the pods is told of only once it is one.
+    let was_rolling = seen.cluster.status.state == State::RunningRollingUpdate.as_str();
+    let rolling = course.rollout.rolling && (!course.rollout.reading || was_rolling);
+    if served && (rolling || seen.image.upgrading) {
         let state = if seen.image.upgrading { State::Upgrade } else { State::RunningRollingUpdate };
         let text = course.rollout.stuck.clone().or(course.rollout.waits.clone());
         return (state, Some(text.unwrap_or_else(|| "pods are being replaced one by one".to_owned())));
@@ -107,12 +118,12 @@ pub(crate) fn of(seen: &Seen<'_>, view: &View, course: &Course) -> (State, Optio
     }
     let ready = set.status.ready_replicas;
     let wanted = seen.cluster.spec.nodes();
-    if ready < wanted || course.rollout.rolling {
+    if ready < wanted || rolling {
         return (State::Initializing, Some(format!("{ready} of {wanted} pods are ready")));
     }
     if let Some(why) = &seen.image.refused {
         return (State::InvalidUpgrade, Some(why.clone()));
     }
     let shrinking = course.shrink.blocked.clone().or(course.shrink.waits.clone());
-    (State::Running, shrinking)
+    (State::Running, shrinking.or(course.rollout.waits.clone().filter(|_| course.rollout.reading)))
 }

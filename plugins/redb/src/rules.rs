@@ -88,7 +88,7 @@ pub(crate) fn of_itself(seen: &Seen<'_>) -> Vec<Violation> {
     );
     memcached(spec, &mut check);
     backup::rules(spec, &mut check);
-    replica::rules(spec, &mut check);
+    replica::rules(spec, name, &mut check);
     for pair in &spec.roles_permissions {
         let text = format!("must be redis-enterprise; it is `{}`", pair.type_);
         check(["", "redis-enterprise"].contains(&pair.type_.as_str()), "spec.rolesPermissions.type", text);

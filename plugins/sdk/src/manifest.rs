@@ -66,6 +66,8 @@ pub struct StepManifest {
     writes: Vec<TypeRef>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     takes: Vec<Takes>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    resets: BTreeMap<String, serde_json::Value>,
     calls: Vec<String>,
     clock: bool,
     limits: Limits,
@@ -82,6 +84,7 @@ impl StepManifest {
             facts_when: BTreeMap::new(),
             writes: Vec::new(),
             takes: Vec::new(),
+            resets: BTreeMap::new(),
             calls: Vec::new(),
             clock: false,
             limits: Limits::default(),
@@ -116,6 +119,13 @@ impl StepManifest {
     pub fn takes<'a>(mut self, api_version: &str, kind: &str, fields: impl IntoIterator<Item = &'a str>) -> Self {
         let fields = fields.into_iter().map(str::to_owned).collect();
         self.takes.push(Takes { api_version: api_version.into(), kind: kind.into(), fields });
+        self
+    }
+
+    /// A field of the primary's spec that is a request, and the value at which it rests: `spec.recover` and `false`. A plan says
+    /// that the request is done by naming the field, with that value, among its [`defaults`](crate::Plan::defaults).
+    pub fn resets(mut self, field: &str, rests_at: impl Into<serde_json::Value>) -> Self {
+        self.resets.insert(field.into(), rests_at.into());
         self
     }
 
@@ -287,6 +297,7 @@ enum Within {
     #[default]
     Primary,
     System,
+    SameSystem,
 }
 
 impl Within {
@@ -356,6 +367,12 @@ impl Observe {
     /// Objects of the namespace where the managed system is that the primary belongs to, which may not be the primary's own.
     pub fn within_system(mut self) -> Self {
         self.within = Within::System;
+        self
+    }
+
+    /// Objects that belong to the same managed system as the primary, in whichever namespace that the operator watches.
+    pub fn of_same_system(mut self) -> Self {
+        self.within = Within::SameSystem;
         self
     }
 

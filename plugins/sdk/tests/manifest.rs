@@ -21,10 +21,12 @@ fn the_host_reads_every_part_of_a_manifest() {
             .observe(Observe::new("one", "v1", "Secret").names(["$(metadata.name)"]).fields(["data"]))
             .observe(Observe::new("mine", "apps/v1", "StatefulSet").fields(["status"]))
             .observe(Observe::new("nodes", "v1", "Node").all().when("spec.rack").optional())
+            .observe(Observe::new("things", "example.com/v1", "Thing").all().of_same_system())
             .facts(["bdbs"])
             .fact_when("ldap", "spec.ldap")
             .writes("v1", "Service")
             .takes("v1", "Service", ["spec.type"])
+            .resets("spec.recover", false)
             .calls(["PUT /v1/bdbs/*"])
             .clock()
             .limits(Limits { milliseconds: 20, ..Limits::default() }),
@@ -37,7 +39,12 @@ fn the_host_reads_every_part_of_a_manifest() {
     let selects: Vec<_> = step.observes.iter().map(|observe| observe.select.clone()).collect();
     let names = host::Select::Names(vec!["$(metadata.name)".to_owned()]);
     let every = host::Select::Labels(Default::default());
-    assert_eq!(selects, [host::Select::Labels(labels), every.clone(), names, host::Select::Owned, every]);
+    assert_eq!(
+        selects,
+        [host::Select::Labels(labels), every.clone(), names, host::Select::Owned, every.clone(), every]
+    );
+    let within: Vec<_> = step.observes[4..].iter().map(|observe| observe.within).collect();
+    assert_eq!(within, [host::Within::Primary, host::Within::SameSystem]);
     let nodes = &step.observes[4];
     assert_eq!((nodes.when.as_deref(), nodes.optional), (Some("spec.rack"), true));
     assert!(step.observes[..4].iter().all(host::Observe::is_required));
@@ -46,6 +53,7 @@ fn the_host_reads_every_part_of_a_manifest() {
         (step.takes[0].type_ref().to_string().as_str(), &step.takes[0].fields[0][..]),
         ("v1/Service", "spec.type")
     );
+    assert_eq!(step.resets, [("spec.recover".to_owned(), false.into())].into());
     assert_eq!(step.facts, ["bdbs"]);
     assert_eq!(step.writes[0].to_string(), "v1/Service");
     assert_eq!(step.calls, ["PUT /v1/bdbs/*"]);

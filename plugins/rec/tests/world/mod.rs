@@ -44,10 +44,14 @@ pub(crate) struct World {
     /// Why the containers of the first pods wait, if they do.
     pub(crate) stuck: Vec<String>,
     pub(crate) configmaps: Vec<Value>,
+    /// PodDisruptionBudgets: name and selector.
+    pub(crate) budgets: Vec<(String, Value)>,
     /// Accounts that an admin made.
     pub(crate) broker_accounts: Vec<Value>,
     /// The services rigger's.
     pub(crate) accounts: Vec<Value>,
+    /// The time, if it matters.
+    pub(crate) now: String,
     /// What the step `upgrade` says of a change of version.
     pub(crate) upgrade: Value,
 }
@@ -76,8 +80,10 @@ impl Default for World {
             labels: Vec::new(),
             stuck: Vec::new(),
             configmaps: Vec::new(),
+            budgets: Vec::new(),
             broker_accounts: Vec::new(),
             accounts: Vec::new(),
+            now: "2026-01-01T00:00:00Z".to_owned(),
             upgrade: json!({}),
         }
     }
@@ -217,7 +223,7 @@ impl World {
         for (field, value) in self.upgrade.as_object().into_iter().flatten() {
             image[field] = value.clone();
         }
-        let mut given = Given::new::<Rec>(&primary).note("upgrade", &image).round(self.round);
+        let mut given = Given::new::<Rec>(&primary).note("upgrade", &image).round(self.round).now(&self.now);
         let mut bootstrap = Map::new();
         for (name, ip, answer) in &self.pods {
             let ordinal: usize = name.rsplit('-').next().and_then(|text| text.parse().ok()).unwrap_or_default();
@@ -266,6 +272,11 @@ impl World {
             for object in objects {
                 given = given.object(set, object);
             }
+        }
+        for (name, selector) in &self.budgets {
+            let metadata = json!({ "name": name });
+            let budget = json!({ "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": metadata, "spec": { "selector": selector } });
+            given = given.object("budgets", &budget);
         }
         for name in self.unknown.iter().flat_map(|_| ["nodes", "nodes-status"]) {
             given = given.unknown(name, self.unknown.as_deref().unwrap_or_default());
