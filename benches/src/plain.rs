@@ -31,10 +31,10 @@ use stepwright_core::manifest::{Observe, Select, StepManifest, Within};
 use stepwright_core::mask::mask;
 use stepwright_core::object::{Object, ObjectRef, TypeRef};
 use stepwright_core::observation::{Fact, ObjectSet, Observation, Reply, failure};
-use stepwright_core::part::{has, texts};
+use stepwright_core::part::has;
 use stepwright_core::plan::{Call, Failure, Plan, Progress, Severity};
 use stepwright_core::secrets::{self, Directive, Fingerprinter, SecretError};
-use stepwright_core::select::{Selection, says};
+use stepwright_core::select::{Selection, each, says};
 use stepwright_tests::world::{NAMESPACE, http};
 
 use crate::compiled_in::CompiledIn;

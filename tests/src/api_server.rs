@@ -197,6 +197,7 @@ pub async fn operator_with(
         plugins: settings,
         purity_every,
         delegation,
+        admission: None,
         ready: Arc::new(AtomicBool::new(false)),
     };
     let task = tokio::spawn(operator.run(stop.clone()));

@@ -281,7 +281,9 @@ struct Built {
 
 impl Built {
     fn of_crate(package: &str, from: &Path) -> Self {
-        let name = format!("{}.wasm", package.strip_prefix("stepwright-").unwrap_or(package));
+        // A plugin whose logic others use as well is exported by a package of its own.
+        let name = package.strip_prefix("stepwright-").unwrap_or(package);
+        let name = format!("{}.wasm", name.strip_suffix("-component").unwrap_or(name));
         Self { name: name.into(), path: from.join(package.replace('-', "_")).with_extension("wasm") }
     }
 

@@ -334,6 +334,7 @@ fn run(
         plugins: stepwright_operator::plugins::PluginSettings::default(),
         purity_every: 0,
         delegation: Default::default(),
+        admission: None,
         ready: Arc::new(AtomicBool::new(false)),
     };
     Ok(tokio::spawn(operator.run(stop)))

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::binaries::Binaries;
 use crate::certificates::{Authority, Pair, token_key};
+use crate::egress;
 use crate::files;
 use crate::kubeconfig::{self, User};
 use crate::network::{Network, ports};
@@ -75,6 +76,13 @@ impl ControlPlane {
             components: JoinSet::new(),
             stop: CancellationToken::new(),
         };
+        let (egress, stop, number) = (egress::listen(folder)?, control_plane.stop.clone(), network.number());
+        control_plane.components.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = egress::serve(egress, number) => {}
+            }
+        });
         control_plane.start_etcd();
         control_plane.start_api_server(network, &pki, times);
         control_plane.wait_until_ready().await?;
@@ -178,7 +186,7 @@ impl ControlPlane {
     fn start_api_server(&mut self, network: &Network, pki: &Path, times: Times) {
         let path = |name: &str| pki.join(name).display().to_string();
         let program = self.binaries.api_server.clone();
-        let arguments = vec![
+        let mut arguments = vec![
             format!("--etcd-servers=http://{}:{}", self.host, ports::ETCD),
             format!("--bind-address={}", self.host),
             format!("--secure-port={}", ports::API_SERVER),
@@ -202,6 +210,7 @@ impl ControlPlane {
             "--shutdown-delay-duration=0s".into(),
             "--shutdown-watch-termination-grace-period=0s".into(),
         ];
+        arguments.extend(egress::arguments(&self.folder));
         self.start_component("kube-apiserver", &program, arguments);
     }
 

@@ -15,6 +15,7 @@ mod certificates;
 mod cluster;
 mod control_plane;
 mod daemon;
+mod egress;
 mod files;
 pub mod guard;
 mod images;

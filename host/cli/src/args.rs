@@ -181,6 +181,24 @@ pub(crate) struct RunArgs {
     /// The port on which health and metrics are served.
     #[arg(long, env = "STEPWRIGHT_ADMIN_PORT", default_value_t = 8080)]
     pub(crate) admin_port: u16,
+    /// The port on which the API server is answered before it stores something. 0: not at all.
+    #[arg(long, env = "STEPWRIGHT_ADMISSION_PORT", default_value_t = 8443)]
+    pub(crate) admission_port: u16,
+    /// The Secret with the certificate for that, in the operator's namespace. It is made and renewed, unless it has
+    /// `tls.crt`, as cert-manager's have: such a one is only read.
+    #[arg(long, env = "STEPWRIGHT_ADMISSION_SECRET", value_name = "SECRET", default_value = "admission-tls")]
+    pub(crate) admission_secret: String,
+    /// The Service in the operator's namespace through which the API server comes.
+    #[arg(long, env = "STEPWRIGHT_ADMISSION_SERVICE", value_name = "SERVICE", default_value = "admission")]
+    pub(crate) admission_service: String,
+    /// The ValidatingWebhookConfiguration whose `caBundle` is kept.
+    #[arg(
+        long,
+        env = "STEPWRIGHT_ADMISSION_WEBHOOK",
+        value_name = "NAME",
+        default_value = "redis-enterprise-admission"
+    )]
+    pub(crate) admission_webhook: String,
     /// The port on which the journal is served to the CLI, on loopback only. 0: not at all.
     #[arg(long, env = "STEPWRIGHT_LOCAL_PORT", default_value_t = local_api::PORT)]
     pub(crate) local_port: u16,
@@ -284,6 +302,11 @@ impl RunArgs {
             reach,
             bind_address: _,
             admin_port: _,
+            // A process that runs some of the steps is not asked before something is stored.
+            admission_port: _,
+            admission_secret: _,
+            admission_service: _,
+            admission_webhook: _,
             local_port,
             require_signatures,
             signature_keys,

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use serde_json::Value;
 use stepwright_core::guest::{Guest, GuestError};
 use stepwright_core::manifest::Manifest;
+use stepwright_core::world::World;
 use stepwright_engine::{Bounds, Engine, EngineConfig};
 use stepwright_operator::plugin_maps::Loader;
 use stepwright_operator::plugins::SectionReader;
@@ -37,7 +38,8 @@ pub(crate) fn fill(
     let manifests = manifests()?;
     for ((name, component), manifest) in EMBEDDED.iter().zip(&manifests) {
         // Nothing is compiled that this process has no use for.
-        if !manifest.steps.iter().any(|step| slots.wanted().contains(&step.name)) {
+        let wanted = |name: &String| [World::Step, World::Admission].iter().any(|it| slots.wanted(*it).contains(name));
+        if !manifest.steps.iter().any(|step| wanted(&step.name)) {
             continue;
         }
         let guest = load(component).with_context(|| format!("failed to load the embedded plugin `{name}`"))?;

@@ -16,6 +16,7 @@ use stepwright_core::pipeline::Pipeline;
 use stepwright_core::secrets::Fingerprinter;
 use stepwright_engine::{CONTRACT, Engine, EngineConfig};
 use stepwright_operator::admin::{self, Admin};
+use stepwright_operator::admission::AdmissionSettings;
 use stepwright_operator::cache::Caches;
 use stepwright_operator::controller::Operator;
 use stepwright_operator::guests::GuestSettings;
@@ -64,6 +65,10 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
         bind_address,
         admin_port,
         local_port,
+        admission_port,
+        admission_secret,
+        admission_service,
+        admission_webhook,
         require_signatures,
         signature_keys,
         insecure_registry,
@@ -128,7 +133,7 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     let delegation = delegation::decide(&client, &pipelines, &steps, &delegated_steps, own).await?;
     let pipelines = delegation.part.pipelines(pipelines);
     let load = plugins::loader(engine);
-    let slots = Arc::new(Slots::new(pipelines.iter().flat_map(|it| it.steps.clone()).collect()));
+    let slots = Arc::new(Slots::of(&pipelines));
     {
         let (slots, load) = (slots.clone(), load.clone());
         tokio::task::spawn_blocking(move || plugins::fill(&slots, &load, plugin_dir.as_deref(), &settings)).await??;
@@ -189,6 +194,12 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
         plugins,
         purity_every,
         delegation,
+        admission: (admission_port != 0).then(|| AdmissionSettings {
+            address: SocketAddr::new(bind_address, admission_port),
+            secret: admission_secret,
+            service: admission_service,
+            webhook: admission_webhook,
+        }),
         ready,
     };
     let address = SocketAddr::new(bind_address, admin_port);

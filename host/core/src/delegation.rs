@@ -85,6 +85,7 @@ impl Part {
         let Self::Only(steps) = self else { return all };
         let only = |pipeline: Pipeline| Pipeline {
             steps: pipeline.steps.into_iter().filter(|step| steps.contains(step)).collect(),
+            admission: Vec::new(),
             finalizer: None,
             invalid_status: None,
             ..pipeline

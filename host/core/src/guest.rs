@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::admission::{Answer, Question};
 use crate::error::Blame;
 use crate::manifest::Manifest;
 use crate::observation::Observation;
@@ -67,6 +68,13 @@ pub trait Guest: Send + Sync {
     /// the step whose plan it is. What is no policy answers that it is none.
     fn review(&self, _observed: &Observation, _planned: &Plan) -> Called<Verdict> {
         let message = format!("it was asked as a {}, and is a {}", World::Policy, self.world());
+        let error = GuestError::Incompatible { plugin: self.manifest().name.clone(), message };
+        Called { answer: Err(error), usage: Usage::default() }
+    }
+
+    /// Asks an admission plugin about a resource that is about to be stored, in a fresh instance. What is none answers so.
+    fn admit(&self, _question: &Question) -> Called<Answer> {
+        let message = format!("it was asked as a {}, and is a {}", World::Admission, self.world());
         let error = GuestError::Incompatible { plugin: self.manifest().name.clone(), message };
         Called { answer: Err(error), usage: Usage::default() }
     }

@@ -4,6 +4,7 @@
 //! written. There is no I/O, no clock, no randomness and no `async`; the crates around this one bring those.
 //! It knows nothing of Redis.
 
+pub mod admission;
 pub mod admit;
 pub mod amend;
 pub mod compare;

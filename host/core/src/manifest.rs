@@ -20,6 +20,8 @@ pub struct Manifest {
     pub version: String,
     #[serde(default)]
     pub description: String,
+    /// Of a plugin of the admission world, its checks: what each is called in a pipeline's `admission`, and what it sees. They
+    /// plan nothing, so they write and call nothing.
     #[serde(default)]
     pub steps: Vec<StepManifest>,
     /// Only of a plugin of the policy world.

@@ -11,8 +11,11 @@ use crate::object::TypeRef;
 pub struct Pipeline {
     pub api_version: String,
     pub kind: String,
-    /// Names of steps, in order.
+    /// Names of steps, in order. None: the kind is not reconciled here.
     pub steps: Vec<String>,
+    /// Names of the checks that are asked before such a resource is stored, in order. No step may have the name of a check.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub admission: Vec<String>,
     /// Put on the primary before anything is done for it, taken off when every step says that nothing is left to undo.
     #[serde(default)]
     pub finalizer: Option<String>,

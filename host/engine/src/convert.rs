@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use stepwright_core::object::{Object, ObjectRef};
-use stepwright_core::observation::{ObjectSet, Observation};
+use stepwright_core::observation::{Fact, ObjectSet, Observation};
 use stepwright_core::plan::{Call, Event, Failure, Plan, Progress, Severity, Violation, Wait};
 
 use crate::worlds::types as wit;
@@ -14,11 +14,7 @@ pub(crate) fn observation(observed: &Observation) -> wit::Observation {
         primary: object(&observed.primary),
         deleting: observed.deleting,
         objects: object_sets(&observed.objects),
-        facts: observed
-            .facts
-            .iter()
-            .map(|fact| wit::Fact { name: fact.name.clone(), value: fact.value.clone() })
-            .collect(),
+        facts: facts(&observed.facts),
         replies: observed
             .replies
             .iter()
@@ -33,6 +29,10 @@ pub(crate) fn observation(observed: &Observation) -> wit::Observation {
 
 pub(crate) fn object_sets(sets: &[ObjectSet]) -> Vec<wit::ObjectSet> {
     sets.iter().map(|set| wit::ObjectSet { name: set.name.clone(), objects: objects(&set.objects) }).collect()
+}
+
+pub(crate) fn facts(facts: &[Fact]) -> Vec<wit::Fact> {
+    facts.iter().map(|fact| wit::Fact { name: fact.name.clone(), value: fact.value.clone() }).collect()
 }
 
 fn objects(objects: &[Object]) -> Vec<wit::Object> {

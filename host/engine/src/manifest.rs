@@ -24,6 +24,8 @@ pub(crate) enum Unfit {
     Twice(String),
     #[error("its manifest names steps, and a {0} has none")]
     Steps(World),
+    #[error("its check `{0}` asks to write or to call: an admission-plugin does neither")]
+    CheckActs(String),
     #[error("its manifest has no `policy`, which says which steps it reviews")]
     NoPolicy,
     #[error("its manifest has a `policy`, and it is of the world {0}")]
@@ -54,8 +56,14 @@ pub(crate) fn read(text: &str, world: World) -> Result<Manifest, Unfit> {
         return Err(Unfit::NoVersion);
     }
     match world {
-        World::Step if manifest.steps.is_empty() => return Err(Unfit::NoSteps),
-        World::Policy | World::Admission if !manifest.steps.is_empty() => return Err(Unfit::Steps(world)),
+        World::Step | World::Admission if manifest.steps.is_empty() => return Err(Unfit::NoSteps),
+        World::Policy if !manifest.steps.is_empty() => return Err(Unfit::Steps(world)),
+        World::Admission => {
+            let acts = |step: &&StepManifest| !(step.writes.is_empty() && step.calls.is_empty());
+            if let Some(step) = manifest.steps.iter().find(acts) {
+                return Err(Unfit::CheckActs(step.name.clone()));
+            }
+        }
         _ => {}
     }
     let mut seen = HashSet::new();
@@ -215,8 +223,14 @@ mod tests {
         );
         check(
             World::Admission,
-            r#"{"name":"a","version":"1","policy":{"reviews":["*"]}}"#,
+            r#"{"name":"a","version":"1","steps":[{"name":"s","primary":[]}],"policy":{"reviews":["*"]}}"#,
             Err("its manifest has a `policy`, and it is of the world admission-plugin"),
+        );
+        check(World::Admission, r#"{"name":"a","version":"1"}"#, Err("its manifest names no step"));
+        check(
+            World::Admission,
+            r#"{"name":"a","version":"1","steps":[{"name":"s","primary":[],"calls":["GET /v1/bdbs"]}]}"#,
+            Err("its check `s` asks to write or to call: an admission-plugin does neither"),
         );
         check(World::Step, r#"{"name":"a","version":"1"}"#, Err("its manifest names no step"));
         check(World::Step, r#"{"name":"a","version":""}"#, Err("its manifest names no version"));

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use stepwright_core::admission::{Answer, Question};
 use stepwright_core::guest::{Called, Digest, Guest, GuestError, Usage};
 use stepwright_core::manifest::{Limits, Manifest};
 use stepwright_core::observation::Observation;
@@ -9,7 +10,6 @@ use stepwright_core::plan::{Failure, Plan, Violation};
 use stepwright_core::policy::Verdict;
 use tracing::field::Empty;
 
-use crate::admission::{Answer, Question};
 use crate::backend::Backend;
 use crate::calls::{Instance, Moment, Pre, once};
 use crate::contract::World;
@@ -39,32 +39,39 @@ impl LoadedPlugin {
         Self { inner: Arc::new(Inner { backend, digest, manifest, pre, draws }) }
     }
 
-    /// Asks an admission plugin about a resource that is about to be stored.
-    #[tracing::instrument(
-        name = "guest.admit",
-        skip_all,
-        fields(plugin = self.inner.manifest.name, digest = self.inner.digest.short(), outcome = Empty)
-    )]
-    pub fn admit(&self, question: &Question) -> Result<Answer, GuestError> {
+    fn admitted(&self, question: &Question) -> Called<Answer> {
+        let inner = &self.inner;
+        let failed = |error| Called { answer: Err(error), usage: Usage::default() };
+        if self.world() != World::Admission {
+            return failed(self.elsewhere(World::Admission));
+        }
+        let Some(check) = inner.manifest.steps.iter().find(|step| step.name == question.check) else {
+            let message = format!("it has no check `{}`", question.check);
+            return failed(GuestError::Host { plugin: inner.manifest.name.clone(), message });
+        };
+        let bytes_in = question.size() as u64;
         let question = admission::Question {
+            check: question.check.clone(),
             request: question.request.clone(),
             objects: convert::object_sets(&question.objects),
+            facts: convert::facts(&question.facts),
             settings: question.settings.clone(),
         };
-        let (answer, _) = self.once(&self.roomiest(), &Moment::NONE, |instance, store| match instance {
+        let (answer, usage) = self.once(&check.limits, &Moment::NONE, |instance, store| match instance {
             Instance::Admission(plugin) => {
                 Ok(Some(plugin.stepwright_plugin_admission().call_review(store, &question)?))
             }
             _ => Ok(None),
         });
-        let answer = answer.and_then(|answer| answer.ok_or_else(|| self.elsewhere(World::Admission)));
-        record(match &answer {
-            Ok(answer) if answer.violations.is_empty() => "admitted",
-            Ok(_) => "refused",
-            Err(error) => error.reason(),
-        });
-        let answer = answer?;
-        Ok(Answer { violations: convert::violations(answer.violations), warnings: answer.warnings })
+        let answer = answer
+            .and_then(|answer| answer.ok_or_else(|| self.elsewhere(World::Admission)))
+            .map(|it| Answer { violations: convert::violations(it.violations), warnings: it.warnings });
+        let length = |it: &Answer| {
+            let violations: usize = it.violations.iter().map(|it| it.field.len() + it.message.len()).sum();
+            (violations + it.warnings.iter().map(String::len).sum::<usize>()) as u64
+        };
+        let bytes_out = answer.as_ref().map_or(0, length);
+        Called { answer, usage: Usage { bytes_in, bytes_out, ..usage } }
     }
 
     fn asked(&self, observed: &Observation) -> Called<Result<Plan, Failure>> {
@@ -207,6 +214,20 @@ impl Guest for LoadedPlugin {
     fn review(&self, observed: &Observation, planned: &Plan) -> Called<Verdict> {
         let called = self.reviewed(observed, planned);
         record(called.answer.as_ref().map_or_else(GuestError::reason, Verdict::as_str));
+        called
+    }
+    #[tracing::instrument(
+        name = "guest.admit",
+        skip_all,
+        fields(plugin = self.inner.manifest.name, digest = self.inner.digest.short(), step = question.check, outcome = Empty)
+    )]
+    fn admit(&self, question: &Question) -> Called<Answer> {
+        let called = self.admitted(question);
+        record(match &called.answer {
+            Ok(answer) if answer.violations.is_empty() => "admitted",
+            Ok(_) => "refused",
+            Err(error) => error.reason(),
+        });
         called
     }
 }

@@ -168,14 +168,16 @@ fn admission_admits_and_refuses() {
     let admission = load(&engine(), "admission-pass");
     assert_eq!(admission.world(), World::Admission);
     let mut question = Question {
+        check: "things".into(),
         request: r#"{"object":{"metadata":{"name":"good"}}}"#.into(),
         objects: vec![ObjectSet { name: "all".into(), objects: vec![observation("echo").primary] }],
+        facts: Vec::new(),
         settings: "{}".into(),
     };
-    let answer = admission.admit(&question).unwrap();
+    let answer = admission.admit(&question).answer.unwrap();
     assert_eq!((answer.violations.len(), answer.warnings), (0, vec!["saw 1 objects".to_owned()]));
     question.request = r#"{"object":{"metadata":{"name":"bad"}}}"#.into();
-    assert_eq!(admission.admit(&question).unwrap().violations[0].field, "metadata.name");
+    assert_eq!(admission.admit(&question).answer.unwrap().violations[0].field, "metadata.name");
 }
 
 #[test]

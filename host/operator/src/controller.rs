@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, error, info, info_span, warn};
 
+use crate::admission::{self, AdmissionSettings};
 use crate::apply::{MANAGER, Primary};
 use crate::cache::{Caches, Change, owner_of};
 use crate::calendar;
@@ -75,6 +76,8 @@ pub struct Context {
     pub(crate) recorder: Recorder,
     /// Guest calls that run at the same time: they are pure computation, so no more than there are cores.
     pub(crate) guest_calls: Semaphore,
+    /// The same for checks before storing.
+    pub(crate) admission_calls: Semaphore,
     /// Shadows are asked one at a time, so that they never hold up a pass.
     pub(crate) shadow_calls: Semaphore,
     pub(crate) shadow_turns: Arc<Semaphore>,
@@ -276,6 +279,8 @@ pub struct Operator {
     pub purity_every: u64,
     /// Which steps are this process' to run.
     pub delegation: Delegation,
+    /// Where the API server asks before it stores something. `None`: nowhere.
+    pub admission: Option<AdmissionSettings>,
     pub ready: Arc<AtomicBool>,
 }
 
@@ -300,9 +305,13 @@ impl Operator {
             plugins,
             purity_every,
             delegation,
+            admission,
             ready,
         } = self;
         let pipelines: Vec<Arc<Pipeline>> = pipelines.into_iter().map(Arc::new).collect();
+        let admitted = pipelines.clone();
+        // Kinds without steps are looked at before they are stored, and not after.
+        let pipelines: Vec<Arc<Pipeline>> = pipelines.into_iter().filter(|it| !it.steps.is_empty()).collect();
         let mut kinds: Vec<TypeRef> = pipelines.iter().map(|it| it.type_ref()).collect();
         kinds.extend(slots.kinds());
         kinds.extend(system.needs());
@@ -324,6 +333,8 @@ impl Operator {
             purity: Purity::new(purity_every),
             recorder: Recorder::new(client.clone(), reporter),
             guest_calls: Semaphore::new(cores),
+            // Not shared with passes: the API server waits for these.
+            admission_calls: Semaphore::new(cores),
             shadow_calls: Semaphore::new(1),
             shadow_turns: Arc::new(Semaphore::new(SHADOWS_WAITING)),
             background: TaskTracker::new(),
@@ -373,6 +384,10 @@ impl Operator {
                     }
                 }
             });
+        }
+        if let Some(settings) = admission.filter(|_| context.delegation.part.alone().is_none()) {
+            let leads = leadership.leads.clone();
+            tasks.spawn(admission::run(settings, context.clone(), admitted, leads, stop.clone()));
         }
         {
             let router = router.clone();

@@ -4,6 +4,7 @@
 //! it. This crate knows neither wasmtime (plugins come as `dyn Guest`) nor any kind by name (pipelines are data).
 
 pub mod admin;
+pub mod admission;
 pub mod apply;
 pub mod cache;
 pub mod calendar;

@@ -25,6 +25,11 @@ struct PassLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabels {
+    kind: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct WriteLabels {
     kind: String,
     ok: String,
@@ -46,6 +51,10 @@ struct ReasonLabels {
     reason: String,
 }
 
+fn review_histogram() -> Histogram {
+    Histogram::new(exponential_buckets(0.000_25, 2.0, 16))
+}
+
 /// The operator's metrics, registered.
 pub struct Metrics {
     registry: Registry,
@@ -53,6 +62,9 @@ pub struct Metrics {
     guest_seconds: Histogram,
     passes: Family<PassLabels, Counter>,
     pass_seconds: Histogram,
+    reviews: Family<PassLabels, Counter>,
+    review_seconds: Family<KindLabels, Histogram, fn() -> Histogram>,
+    review_plugin_seconds: Family<KindLabels, Histogram, fn() -> Histogram>,
     writes: Family<WriteLabels, Counter>,
     system_calls: Family<SystemLabels, Counter>,
     events: Family<ReasonLabels, Counter>,
@@ -69,6 +81,9 @@ impl Default for Metrics {
             guest_seconds: Histogram::new(exponential_buckets(0.000_05, 2.0, 14)),
             passes: Family::default(),
             pass_seconds: Histogram::new(exponential_buckets(0.000_5, 2.0, 16)),
+            reviews: Family::default(),
+            review_seconds: Family::new_with_constructor(review_histogram),
+            review_plugin_seconds: Family::new_with_constructor(review_histogram),
             writes: Family::default(),
             system_calls: Family::default(),
             events: Family::default(),
@@ -81,6 +96,11 @@ impl Default for Metrics {
         registry.register("guest_call_seconds", "Time in a plugin, sandbox included", metrics.guest_seconds.clone());
         registry.register("passes", "Passes by kind and outcome", metrics.passes.clone());
         registry.register("pass_seconds", "Time of a whole pass", metrics.pass_seconds.clone());
+        registry.register("admission_reviews", "Reviews before storing by kind and outcome", metrics.reviews.clone());
+        let help = "Time of a whole review before storing";
+        registry.register("admission_review_seconds", help, metrics.review_seconds.clone());
+        let help = "The part of a review before storing that was spent in plugins, sandbox included";
+        registry.register("admission_plugin_seconds", help, metrics.review_plugin_seconds.clone());
         registry.register("writes", "Writes to the API server by kind", metrics.writes.clone());
         registry.register("system_calls", "Planned calls to the managed system", metrics.system_calls.clone());
         registry.register("events", "Events by reason", metrics.events.clone());
@@ -104,6 +124,15 @@ impl Metrics {
         let labels = PassLabels { kind: kind.to_owned(), outcome: outcome.to_owned() };
         self.passes.get_or_create(&labels).inc();
         self.pass_seconds.observe(took.as_secs_f64());
+    }
+
+    /// A review before storing: how long it took, and how much of that in plugins.
+    pub(crate) fn review(&self, kind: &str, outcome: &str, took: Duration, in_plugins: Duration) {
+        let labels = PassLabels { kind: kind.to_owned(), outcome: outcome.to_owned() };
+        self.reviews.get_or_create(&labels).inc();
+        let labels = KindLabels { kind: labels.kind };
+        self.review_seconds.get_or_create(&labels).observe(took.as_secs_f64());
+        self.review_plugin_seconds.get_or_create(&labels).observe(in_plugins.as_secs_f64());
     }
 
     pub(crate) fn write(&self, kind: &str, ok: bool) {

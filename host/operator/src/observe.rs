@@ -28,7 +28,7 @@ pub(crate) struct Reads<'a> {
     observes: &'a [Observe],
     facts: &'a [String],
     facts_when: Option<&'a BTreeMap<String, String>>,
-    parts: Option<&'a Parts>,
+    pub(crate) parts: Option<&'a Parts>,
 }
 
 impl<'a> From<&'a StepManifest> for Reads<'a> {
@@ -46,7 +46,7 @@ impl<'a> Reads<'a> {
     }
 
     /// Names of the facts that are read for a primary.
-    fn facts_for(&self, primary: &Value) -> Vec<String> {
+    pub(crate) fn facts_for(&self, primary: &Value) -> Vec<String> {
         let further = self.facts_when.into_iter().flatten().filter(|(_, path)| says(primary, path));
         self.facts.iter().chain(further.map(|(name, _)| name)).cloned().collect()
     }
@@ -69,7 +69,7 @@ pub(crate) async fn observe(
     system: Option<&SystemId>,
     round: Round<'_>,
 ) -> Observation {
-    let objects = reads.observes.iter().map(|observe| set(context, primary, observe, system)).collect();
+    let objects = sets(context, primary, reads.observes, system);
     let facts = context.facts(primary, &reads.facts_for(&primary.value), reads.parts, system).await;
     Observation {
         step: reads.step.to_owned(),
@@ -83,6 +83,16 @@ pub(crate) async fn observe(
         round: round.number,
         now: round.now.to_owned(),
     }
+}
+
+/// The object sets of a check before storing; `primary` is what is about to be stored.
+pub(crate) fn sets(
+    context: &Context,
+    primary: &Primary,
+    observes: &[Observe],
+    system: Option<&SystemId>,
+) -> Vec<ObjectSet> {
+    observes.iter().map(|observe| set(context, primary, observe, system)).collect()
 }
 
 fn set(context: &Context, primary: &Primary, observe: &Observe, system: Option<&SystemId>) -> ObjectSet {

@@ -390,7 +390,7 @@ impl PluginMaps {
         };
         info!(configmap = %name, message = %told.message, "plugin {what}");
         self.preparer.context.metrics.swap(&told.reason);
-        let steps = entry.steps(self.slots.wanted());
+        let steps = entry.steps(&self.slots);
         self.record(name, &steps, what, from, to, told.whole_reason());
     }
 

@@ -11,7 +11,9 @@ use std::time::Instant;
 use parking_lot::{Mutex, RwLock};
 use stepwright_core::guest::{Digest, Guest};
 use stepwright_core::object::TypeRef;
+use stepwright_core::pipeline::Pipeline;
 use stepwright_core::slot::{Decision, Mode};
+use stepwright_core::world::World;
 use tokio::sync::mpsc;
 
 mod layers;
@@ -28,6 +30,8 @@ pub struct Slots {
     layers: RwLock<Layers>,
     /// Names of the steps that some pipeline has.
     wanted: Vec<String>,
+    /// Names of the checks before storing that some pipeline has.
+    checks: Vec<String>,
     started: Instant,
     news: mpsc::UnboundedSender<News>,
     receiver: Mutex<Option<mpsc::UnboundedReceiver<News>>>,
@@ -40,11 +44,24 @@ impl Default for Slots {
 }
 
 impl Slots {
+    /// Slots for the steps and checks of these pipelines.
+    pub fn of(pipelines: &[Pipeline]) -> Self {
+        let checks = pipelines.iter().flat_map(|it| it.admission.clone()).collect();
+        Self { checks, ..Self::new(pipelines.iter().flat_map(|it| it.steps.clone()).collect()) }
+    }
+
     /// Slots for these steps.
     pub fn new(wanted: Vec<String>) -> Self {
         // Unbounded: a pass must never wait for whoever writes annotations, and there is little news.
         let (news, receiver) = mpsc::unbounded_channel();
-        Self { layers: RwLock::default(), wanted, started: Instant::now(), news, receiver: Mutex::new(Some(receiver)) }
+        Self {
+            layers: RwLock::default(),
+            wanted,
+            checks: Vec::new(),
+            started: Instant::now(),
+            news,
+            receiver: Mutex::new(Some(receiver)),
+        }
     }
 
     /// What becomes known of versions by their passes. For one listener: `None` when it was taken before.
@@ -52,9 +69,9 @@ impl Slots {
         self.receiver.lock().take()
     }
 
-    /// Names of the steps that some pipeline has.
-    pub fn wanted(&self) -> &[String] {
-        &self.wanted
+    /// Names of the steps, or for a plugin of the admission world the checks, that some pipeline has.
+    pub fn wanted(&self, world: World) -> &[String] {
+        if world == World::Admission { &self.checks } else { &self.wanted }
     }
 
     /// The version that answers for the step of every primary that no canary holds.
@@ -145,7 +162,8 @@ impl Slots {
         }
         for Installation { source, versions } in installations {
             for version in versions {
-                steps.extend(next.add(&before, &self.wanted, &source, version)?);
+                let wanted = self.wanted(version.guest.world());
+                steps.extend(next.add(&before, wanted, &source, version)?);
             }
         }
         *layers = next;
@@ -159,7 +177,7 @@ impl Slots {
         let before = self.layers.read().clone();
         let mut next = before.clone();
         next.remove(source);
-        next.add(&before, &self.wanted, source, version)
+        next.add(&before, self.wanted(version.guest.world()), source, version)
     }
 
     /// Takes a plugin up for every step that it implements and some pipeline has, beside what else came from the source: for
@@ -171,7 +189,7 @@ impl Slots {
         let version = Version::new(guest.clone(), settings.to_owned());
         let mut layers = self.layers.write();
         let mut next = layers.clone();
-        let steps = next.add(&layers, &self.wanted, &source, version)?;
+        let steps = next.add(&layers, self.wanted(guest.world()), &source, version)?;
         *layers = next;
         Ok(steps)
     }

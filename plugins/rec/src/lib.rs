@@ -11,6 +11,7 @@ mod credentials;
 mod drain;
 mod facts;
 mod formation;
+mod judged;
 mod license;
 mod managed;
 mod notices;
@@ -32,7 +33,9 @@ mod validate;
 
 use std::time::Duration;
 
-use stepwright_sdk::{Event, Failure, Manifest, Observation, Plan, Plugin, export_plugin};
+use stepwright_sdk::{Event, Failure, Manifest, Observation, Plan, Plugin};
+
+pub use crate::judged::judge;
 
 use crate::drain::Drain;
 use crate::formation::{Next, View};
@@ -45,8 +48,6 @@ use crate::state::State;
 
 /// The plugin.
 pub struct Rec;
-
-export_plugin!(Rec);
 
 /// How soon to look again while nodes bootstrap: a step takes them seconds.
 const SOON: Duration = Duration::from_secs(1);
@@ -234,11 +235,24 @@ fn without_credentials(seen: &Seen<'_>, view: &View) -> Plan {
     changed(plan, seen, State::Error)
 }
 
+/// Why a second cluster in the namespace gets nothing.
+pub(crate) fn only_one(winner: &str) -> String {
+    format!(
+        "only one RedisEnterpriseCluster may be in a namespace, and `{winner}` is there already; delete one, or use another namespace",
+    )
+}
+
+/// What is to be said of nodes that are too small to live, if they are.
+pub(crate) fn memory_too_small(seen: &Seen<'_>) -> Option<String> {
+    let memory = seen.cluster.spec.resources().0.get("memory").and_then(quantity::Quantity::nano);
+    (memory < quantity::Quantity::new(MIN_MEMORY).nano()).then(|| {
+        format!("spec.redisEnterpriseNodeResources: a node needs {MIN_MEMORY} of memory or its processes are killed")
+    })
+}
+
 /// A second cluster in the namespace gets nothing.
 fn refuse(seen: &Seen<'_>, winner: &str) -> Plan {
-    let why = format!(
-        "only one RedisEnterpriseCluster may be in a namespace, and `{winner}` is there already; delete one, or use another namespace",
-    );
+    let why = only_one(winner);
     let plan = Plan::blocked(&why, LATER).status(&status::bare(State::Invalid));
     if !state_changes(seen, State::Invalid) {
         return plan;
@@ -294,14 +308,8 @@ fn warnings(mut plan: Plan, seen: &Seen<'_>) -> Plan {
             "spec.persistentSpec.enabled is false: a pod that is lost takes its data with it, and there is no recovery",
         ));
     }
-    let memory = seen.cluster.spec.resources().0.get("memory").and_then(quantity::Quantity::nano);
-    if memory < quantity::Quantity::new(MIN_MEMORY).nano() {
-        plan = plan.event(Event::warning(
-            "MemoryTooSmall",
-            format!(
-                "spec.redisEnterpriseNodeResources: a node needs {MIN_MEMORY} of memory or its processes are killed"
-            ),
-        ));
+    if let Some(why) = memory_too_small(seen) {
+        plan = plan.event(Event::warning("MemoryTooSmall", why));
     }
     plan
 }

@@ -15,6 +15,7 @@ mod deletion;
 mod given;
 mod guest;
 mod hidden;
+mod judged;
 mod keeping;
 mod living;
 mod refusal;
@@ -30,12 +31,12 @@ mod unsupported;
 mod version;
 mod wanted;
 
-use stepwright_sdk::{Failure, Manifest, Observation, Plan, Plugin, export_plugin};
+use stepwright_sdk::{Failure, Manifest, Observation, Plan, Plugin};
+
+pub use judged::{judge, judge_alone};
 
 /// The plugin.
 pub struct Redb;
-
-export_plugin!(Redb);
 
 impl Plugin for Redb {
     fn manifest() -> Manifest {

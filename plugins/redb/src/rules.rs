@@ -48,6 +48,13 @@ pub(crate) fn cluster<'a>(seen: &'a Seen<'_>) -> Result<Option<&'a Observed<Clus
 
 /// Rules that need nothing but the spec and the cluster's.
 pub(crate) fn of_spec(seen: &Seen<'_>, cluster: &Cluster) -> Vec<Violation> {
+    let mut broken = of_itself(seen);
+    broken.extend(on_cluster(seen, cluster));
+    broken
+}
+
+/// Rules that need nothing but the spec.
+pub(crate) fn of_itself(seen: &Seen<'_>) -> Vec<Violation> {
     let spec = &seen.database.spec;
     let mut broken = Vec::new();
     let mut check = |ok: bool, field: &str, text: String| {
@@ -96,6 +103,27 @@ pub(crate) fn of_spec(seen: &Seen<'_>, cluster: &Cluster) -> Vec<Violation> {
         "spec.ossClusterSettings.enableExternalAccess",
         "needs the OSS cluster API: set ossCluster to true, or remove it".into(),
     );
+    for key in spec.tags.keys().filter(|key| RESERVED_TAGS.contains(&key.as_str())) {
+        check(false, "spec.tags", format!("the key `{key}` is the operator's own: choose another"));
+    }
+    let fixed = spec.modules_list.iter().any(|module| said(module.version.as_ref()).is_some());
+    check(
+        !(spec.upgrade_spec.upgrade_modules_to_latest && fixed),
+        "spec.upgradeSpec.upgradeModulesToLatest",
+        "excludes fixed versions in modulesList: remove the versions, or set it to false".into(),
+    );
+    broken
+}
+
+/// Rules that need the cluster's resource, too.
+pub(crate) fn on_cluster(seen: &Seen<'_>, cluster: &Cluster) -> Vec<Violation> {
+    let spec = &seen.database.spec;
+    let mut broken = Vec::new();
+    let mut check = |ok: bool, field: &str, text: String| {
+        if !ok {
+            broken.push(Violation::new(field, text));
+        }
+    };
     check(
         !spec.rack_aware.unwrap_or_default() || said(cluster.spec.rack_awareness_node_label.as_ref()).is_some(),
         "spec.rackAware",
@@ -105,15 +133,6 @@ pub(crate) fn of_spec(seen: &Seen<'_>, cluster: &Cluster) -> Vec<Violation> {
         !spec.on_flash() || cluster.spec.redis_on_flash_spec.is_some(),
         "spec.isRof",
         "needs a cluster with flash: set spec.redisOnFlashSpec there, or remove it".into(),
-    );
-    for key in spec.tags.keys().filter(|key| RESERVED_TAGS.contains(&key.as_str())) {
-        check(false, "spec.tags", format!("the key `{key}` is the operator's own: choose another"));
-    }
-    let fixed = spec.modules_list.iter().any(|module| said(module.version.as_ref()).is_some());
-    check(
-        !(spec.upgrade_spec.upgrade_modules_to_latest && fixed),
-        "spec.upgradeSpec.upgradeModulesToLatest",
-        "excludes fixed versions in modulesList: remove the versions, or set it to false".into(),
     );
     modules(spec, cluster, &mut check);
     broken

@@ -4,13 +4,14 @@ use std::marker::PhantomData;
 use std::sync::Once;
 use std::time::Duration;
 
+use admission_bindings::exports::stepwright::plugin::{admission, plugin as admission_plugin};
 use bindings::exports::stepwright::plugin::{plugin, step};
 use bindings::stepwright::plugin::types as wit;
 use policy_bindings::exports::stepwright::plugin::{plugin as policy_plugin, policy};
 
 use crate::observation::{Object, ObjectRef, ObjectSet, Observation, RawFact, Reply};
 use crate::plan::{Call, Event, Plan, Progress, Severity, Wait};
-use crate::{Failure, Plugin, Policy, Verdict, Violation};
+use crate::{Admission, Failure, Judged, Plugin, Policy, Question, Verdict, Violation};
 
 pub use stepwright_sdk_bindings as bindings;
 
@@ -30,6 +31,8 @@ pub mod policy_bindings {
         },
     });
 }
+
+pub use stepwright_sdk_admission_bindings as admission_bindings;
 
 /// Exports `P`.
 pub struct Adapter<P>(PhantomData<P>);
@@ -81,6 +84,36 @@ impl<P: Policy> policy::Guest for PolicyAdapter<P> {
     }
 }
 
+/// Exports the admission plugin `A`.
+pub struct AdmissionAdapter<A>(PhantomData<A>);
+
+impl<A: Admission> admission_plugin::Guest for AdmissionAdapter<A> {
+    fn describe() -> String {
+        tell_panics();
+        serde_json::to_string(&A::manifest()).unwrap_or_default()
+    }
+
+    fn validate_settings(settings: String) -> Vec<wit::Violation> {
+        tell_panics();
+        A::validate_settings(&settings).into_iter().map(violation).collect()
+    }
+}
+
+impl<A: Admission> admission::Guest for AdmissionAdapter<A> {
+    fn review(question: admission::Question) -> admission::Answer {
+        tell_panics();
+        let question = Question {
+            check: question.check,
+            request: question.request,
+            objects: question.objects.into_iter().map(object_set).collect(),
+            facts: question.facts.into_iter().map(fact).collect(),
+            settings: question.settings,
+        };
+        let Judged { violations, warnings } = crate::judge::<A>(&question);
+        admission::Answer { violations: violations.into_iter().map(violation).collect(), warnings }
+    }
+}
+
 /// Without this a panic reaches the host as a bare trap, its text lost.
 fn tell_panics() {
     static ONCE: Once = Once::new();
@@ -113,15 +146,21 @@ fn object_back(object: Object) -> wit::Object {
     wit::Object { id: wit::ObjectRef { api_version, kind, namespace, name }, body: object.body }
 }
 
+fn object_set(set: wit::ObjectSet) -> ObjectSet {
+    ObjectSet { name: set.name, objects: set.objects.into_iter().map(object).collect() }
+}
+
+fn fact(fact: wit::Fact) -> RawFact {
+    RawFact { name: fact.name, value: fact.value }
+}
+
 fn observation(observed: wit::Observation) -> Observation {
-    let set =
-        |set: wit::ObjectSet| ObjectSet { name: set.name, objects: set.objects.into_iter().map(object).collect() };
     Observation {
         step: observed.step,
         primary: object(observed.primary),
         deleting: observed.deleting,
-        objects: observed.objects.into_iter().map(set).collect(),
-        facts: observed.facts.into_iter().map(|fact| RawFact { name: fact.name, value: fact.value }).collect(),
+        objects: observed.objects.into_iter().map(object_set).collect(),
+        facts: observed.facts.into_iter().map(fact).collect(),
         replies: observed
             .replies
             .into_iter()

@@ -1,9 +1,11 @@
-//! What the author of a step or a policy writes against.
+//! What the author of a step, a policy or an admission plugin writes against.
 //!
-//! A step is a pure function from an [`Observation`] to a [`Plan`], a policy one from both to a [`Verdict`]. This crate turns
+//! A step is a pure function from an [`Observation`] to a [`Plan`], a policy one from both to a [`Verdict`], an admission plugin one
+//! from a [`Question`] about a resource that is not stored yet to what is wrong with it ([`Judged`]). This crate turns
 //! the contract's JSON bodies into the author's own narrow types and back, and exports the plugin as a WebAssembly component. Natively nothing is exported, so
 //! that the same code runs under plain `cargo test`. There is no business logic here, and nothing that does I/O.
 
+mod admission;
 mod amendment;
 #[cfg(target_family = "wasm")]
 #[doc(hidden)]
@@ -18,6 +20,7 @@ mod secret;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
 
+pub use admission::{Admission, Judged, Question, judge};
 pub use amendment::{Amendment, Path, Place, document};
 pub use failure::{Failure, Violation};
 pub use manifest::{FactPart, Limits, Manifest, Observe, PolicyManifest, Select, StepManifest, Takes, TypeRef};
@@ -70,6 +73,20 @@ macro_rules! export_policy {
             type Exported = $crate::export::PolicyAdapter<$policy>;
             $crate::export::policy_bindings::export_policy_plugin!(
                 Exported with_types_in $crate::export::policy_bindings
+            );
+        };
+    };
+}
+
+/// Exports an [`Admission`] as a component of the world `admission-plugin`. Natively it does nothing.
+#[macro_export]
+macro_rules! export_admission {
+    ($plugin:ty) => {
+        #[cfg(target_family = "wasm")]
+        const _: () = {
+            type Exported = $crate::export::AdmissionAdapter<$plugin>;
+            $crate::export::admission_bindings::export_admission_plugin!(
+                Exported with_types_in $crate::export::admission_bindings
             );
         };
     };

@@ -35,6 +35,12 @@ impl Manifest {
         self
     }
 
+    /// Adds a check of resources that are about to be stored, by the name that a pipeline's `admission` has. Only of a plugin that
+    /// is an [`Admission`](crate::Admission), which plans nothing: it writes and calls nothing.
+    pub fn check(self, check: StepManifest) -> Self {
+        self.step(check)
+    }
+
     /// What the plugin reviews. Only of a plugin that is a [`Policy`](crate::Policy), which has no steps.
     pub fn policy(mut self, policy: PolicyManifest) -> Self {
         self.policy = Some(policy);
@@ -154,6 +160,21 @@ impl StepManifest {
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
+    }
+
+    /// A check that sees these object sets and facts of what the step sees, and does nothing.
+    pub fn part(&self, name: &str, sets: &[&str], facts: &[&str]) -> Self {
+        Self {
+            primary: self.primary.clone(),
+            observes: self.observes.iter().filter(|it| sets.contains(&it.name.as_str())).cloned().collect(),
+            facts: self.facts.iter().filter(|it| facts.contains(&it.as_str())).cloned().collect(),
+            ..Self::new(name)
+        }
+    }
+
+    /// Names of the object sets.
+    pub(crate) fn sets(&self) -> impl Iterator<Item = &str> {
+        self.observes.iter().map(|observe| observe.name.as_str())
     }
 
     /// The step's name.

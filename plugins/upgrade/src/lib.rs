@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use stepwright_sdk::{
-    Event, FactPart, Failure, Manifest, Observation, Observe, Observed, Plan, Plugin, StepManifest, Violation,
-    export_plugin, parse_settings,
+    Event, FactPart, Failure, Judged, Manifest, Observation, Observe, Observed, Plan, Plugin, StepManifest, Violation,
+    parse_settings,
 };
 
 use crate::checks::Hindrance;
@@ -23,8 +23,6 @@ pub use image::{Image, Settings};
 
 /// The plugin.
 pub struct Upgrade;
-
-export_plugin!(Upgrade);
 
 /// The fields of a RedisEnterpriseCluster that decide its image.
 #[derive(Debug, Default, Deserialize)]
@@ -258,6 +256,15 @@ fn held(cluster: &Cluster, set: &StatefulSet, image: Image, in_force: &str, hind
 }
 
 /// The rules on image specs (reference, 3.2).
+/// The rules of the spec, for a resource that is not stored yet.
+///
+/// # Errors
+/// What the step could not read either.
+pub fn judge(observed: &Observation) -> Result<Judged, Failure> {
+    let cluster: Cluster = observed.primary()?;
+    Ok(Judged { violations: violations(&cluster.spec), warnings: Vec::new() })
+}
+
 fn violations(spec: &Spec) -> Vec<Violation> {
     let images = [
         ("redisEnterpriseImageSpec", &spec.redis_enterprise_image_spec),

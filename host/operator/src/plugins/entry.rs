@@ -6,11 +6,12 @@ use sha2::{Digest as _, Sha256};
 use stepwright_core::delegation::Whose;
 use stepwright_core::guest::Digest;
 use stepwright_core::slot::Mode;
+use stepwright_core::world::World;
 
 use super::prepare::Prepared;
 use super::refusal::Refusal;
 use crate::offer::{Component, Offer, Wishes};
-use crate::slots::{Installation, Source, Version};
+use crate::slots::{Installation, Slots, Source, Version};
 
 /// Everything in an offer that loading it depends on, as a digest.
 pub(crate) type Key = [u8; 32];
@@ -241,21 +242,25 @@ impl Entry {
         self.shown().map(|it| it.guest.manifest().name.clone()).unwrap_or_default()
     }
 
-    /// Those of the steps `wanted` that it answers for, or reviews.
-    pub(crate) fn steps(&self, wanted: &[String]) -> Vec<String> {
-        let Some(manifest) = self.shown().map(|it| it.guest.manifest()) else { return Vec::new() };
+    /// Those of the steps or checks of some pipeline that it answers for, or reviews.
+    pub(crate) fn steps(&self, slots: &Slots) -> Vec<String> {
+        let Some(guest) = self.shown().map(|it| &it.guest) else { return Vec::new() };
+        let manifest = guest.manifest();
         let concerns = |step: &&String| {
             manifest.steps.iter().any(|it| it.name == **step)
                 || manifest.policy.as_ref().is_some_and(|policy| policy.reviews(step))
         };
-        wanted.iter().filter(concerns).cloned().collect()
+        slots.wanted(guest.world()).iter().filter(concerns).cloned().collect()
     }
 
     /// `answers for step a, b`.
-    pub(crate) fn what(&self, wanted: &[String]) -> String {
-        let is_policy = self.shown().is_some_and(|it| it.guest.manifest().policy.is_some());
-        let verb = if is_policy { "reviews the plans of step" } else { "answers for step" };
-        format!("{verb} {}", self.steps(wanted).join(", "))
+    pub(crate) fn what(&self, slots: &Slots) -> String {
+        let verb = match self.shown().map(|it| it.guest.world()) {
+            Some(World::Policy) => "reviews the plans of step",
+            Some(World::Admission) => "answers for check",
+            Some(World::Step) | None => "answers for step",
+        };
+        format!("{verb} {}", self.steps(slots).join(", "))
     }
 
     /// The version that would answer if the current one were taken back.

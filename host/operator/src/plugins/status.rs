@@ -32,7 +32,7 @@ pub(crate) fn of(entry: &Entry, slots: &Slots, waits: Option<String>) -> Telling
         return telling("waiting", Some(ready.digest().to_string()), "SetIncomplete", waits);
     }
     let digest = entry.current.as_ref().map(|it| it.digest().to_string()).or(entry.wishes.rolled_back.clone());
-    let what = entry.what(slots.wanted());
+    let what = entry.what(slots);
     match entry.mode() {
         None => {
             let cause = entry.cause.clone().unwrap_or_else(|| format!("by annotation {}", wish::ROLLED_BACK));
@@ -61,7 +61,7 @@ pub(crate) fn of(entry: &Entry, slots: &Slots, waits: Option<String>) -> Telling
 
 /// Who answers since a rollback.
 fn answering(entry: &Entry, slots: &Slots) -> String {
-    let known = entry.steps(slots.wanted()).iter().find_map(|step| slots.active(step));
+    let known = entry.steps(slots).iter().find_map(|step| slots.active(step));
     match known {
         Some(active) => {
             let plugin = active.plugin();
