@@ -74,6 +74,13 @@ pub fn bdb(world: &World, name: &str) -> Option<Value> {
     panic!("the cluster does not list its databases: {last:?}")
 }
 
+/// The number by which the cluster knows a database.
+#[must_use]
+pub fn number(world: &World, name: &str) -> u32 {
+    let uid = bdb(world, name).and_then(|bdb| bdb["uid"].as_u64()).and_then(|uid| u32::try_from(uid).ok());
+    uid.unwrap_or_else(|| panic!("the cluster has no database {name}"))
+}
+
 /// Gives the cluster a license for so many shards; only the simulator takes it.
 pub async fn license(world: &World, shards: u64) {
     let content = json!({"shards_limit": shards, "expires_in_days": 300}).to_string();

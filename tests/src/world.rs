@@ -39,13 +39,21 @@ impl World {
     }
 
     /// The same, of other size or with other images.
-    pub async fn start_with(options: ClusterOptions) -> anyhow::Result<Self> {
+    ///
+    /// With `STEPWRIGHT_TEST_LOG=<filter>` in the environment the operator logs so much, and logs stay when the cluster ends.
+    pub async fn start_with(mut options: ClusterOptions) -> anyhow::Result<Self> {
+        let filter = std::env::var("STEPWRIGHT_TEST_LOG").ok();
+        options.keep_folder |= filter.is_some();
         let cluster = Cluster::start(options).await?;
         let world = Self { cluster };
         world.kubectl(&["create", "namespace", NAMESPACE])?;
         world.kubectl(&["config", "set-context", "--current", &format!("--namespace={NAMESPACE}")])?;
         let deploy = repository().join("deploy");
         world.kubectl(&["apply", "-f", &deploy.join("bundle.yaml").display().to_string()])?;
+        if let Some(filter) = filter {
+            eprintln!("logs are kept in {}", world.cluster.folder().display());
+            world.kubectl(&["set", "env", &format!("deployment/{OPERATOR}"), &format!("RUST_LOG={filter}")])?;
+        }
         world.kubectl(&["apply", "-f", &deploy.join("dev").display().to_string()])?;
         world.operator_ready().await;
         Ok(world)

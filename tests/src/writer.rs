@@ -1,7 +1,8 @@
 //! A client that writes to a database all the while something else happens, and counts what was acknowledged.
 //!
-//! A write counts as acknowledged when the server said `OK` and `WAIT 1` said that a replica has it. After anything goes wrong the
-//! client connects again and goes on with the next key: what it then finds in the database must be all that was acknowledged.
+//! A write counts as acknowledged when the server said `OK` and `WAIT 1` said that a replica has it; of a database without replicas,
+//! when the server said `OK`. After anything goes wrong the client connects again and goes on with the next key: what it then finds
+//! in the database must be all that was acknowledged.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
@@ -15,7 +16,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use stepwright_dev_cluster::loopback;
 
-use crate::world::World;
+use crate::wait::until;
+use crate::world::{SETTLES, World};
 
 /// No answer for so long is as good as a broken connection.
 const ANSWERS: Duration = Duration::from_secs(3);
@@ -23,6 +25,15 @@ const ANSWERS: Duration = Duration::from_secs(3);
 const PACE: Duration = Duration::from_millis(5);
 /// How long a replica may take to say that it has a write.
 const REPLICA_MS: &str = "1000";
+
+/// What an acknowledged write is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Promise {
+    /// The server said `OK`: nothing may lose it but the loss of a node.
+    Server,
+    /// A replica has it, too: nothing may lose it but the loss of two nodes.
+    Replica,
+}
 
 /// A client at work. It stops with [`Writer::stop`].
 pub struct Writer {
@@ -130,11 +141,14 @@ impl Connection {
         Ok(line.trim_end().to_owned())
     }
 
-    /// Writes a key; whether a replica has it.
-    fn write(&mut self, key: &str, value: &str) -> anyhow::Result<bool> {
+    /// Writes a key; whether a replica has it, where that is asked.
+    fn write(&mut self, key: &str, value: &str, promise: Promise) -> anyhow::Result<bool> {
         match self.ask(&["SET", key, value])?.as_str() {
             "+OK" => {}
             refused => bail!("{refused}"),
+        }
+        if promise == Promise::Server {
+            return Ok(true);
         }
         match self.ask(&["WAIT", "1", REPLICA_MS])?.as_str() {
             ":0" => Ok(false),
@@ -150,11 +164,30 @@ impl Writer {
     /// # Errors
     /// When there is no kubectl.
     pub fn start(world: &World, bdb: u32, port: u16, password: &str, prefix: &str) -> anyhow::Result<Self> {
+        Self::with(Promise::Replica, world, bdb, port, password, prefix)
+    }
+
+    /// The same, where the server's word is enough.
+    ///
+    /// # Errors
+    /// When there is no kubectl.
+    pub fn alone(world: &World, bdb: u32, port: u16, password: &str, prefix: &str) -> anyhow::Result<Self> {
+        Self::with(Promise::Server, world, bdb, port, password, prefix)
+    }
+
+    fn with(
+        promise: Promise,
+        world: &World,
+        bdb: u32,
+        port: u16,
+        password: &str,
+        prefix: &str,
+    ) -> anyhow::Result<Self> {
         let way = Way::of(world, bdb, port, password)?;
         let stop = Arc::new(AtomicBool::new(false));
         let acknowledged = Arc::new(AtomicU64::new(0));
         let (ends, counts, prefix) = (stop.clone(), acknowledged.clone(), prefix.to_owned());
-        let thread = std::thread::spawn(move || write_on(&way, &ends, &counts, prefix));
+        let thread = std::thread::spawn(move || write_on(&way, promise, &ends, &counts, prefix));
         Ok(Self { stop, acknowledged, thread: Some(thread) })
     }
 
@@ -162,6 +195,16 @@ impl Writer {
     #[must_use]
     pub fn acknowledged(&self) -> u64 {
         self.acknowledged.load(Ordering::Relaxed)
+    }
+
+    /// Waits until so many more writes were acknowledged.
+    pub async fn goes_on(&self, more: u64) {
+        let wanted = self.acknowledged() + more;
+        until("writes to be acknowledged", SETTLES, || async {
+            let seen = self.acknowledged();
+            if seen >= wanted { Ok(()) } else { Err(format!("{seen} of {wanted}")) }
+        })
+        .await;
     }
 
     /// Ends it.
@@ -175,7 +218,28 @@ impl Writer {
     }
 }
 
-fn write_on(way: &Way, ends: &AtomicBool, counts: &AtomicU64, prefix: String) -> Written {
+/// A connection that stays open, as an application holds one.
+pub struct Session(Connection);
+
+impl Session {
+    /// Opens one to the database of this number and port, and logs in.
+    ///
+    /// # Errors
+    /// When nothing answers, or the password is refused.
+    pub fn open(world: &World, bdb: u32, port: u16, password: &str) -> anyhow::Result<Self> {
+        Ok(Self(Way::of(world, bdb, port, password)?.connect()?))
+    }
+
+    /// A command, and the first line of what is answered; of a bulk string, the string.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub fn ask(&mut self, words: &[&str]) -> anyhow::Result<String> {
+        self.0.ask(words)
+    }
+}
+
+fn write_on(way: &Way, promise: Promise, ends: &AtomicBool, counts: &AtomicU64, prefix: String) -> Written {
     let mut written = Written { acknowledged: BTreeSet::new(), uncertain: 0, longest_gap: Duration::ZERO, prefix };
     let mut connection: Option<Connection> = None;
     let mut last = Instant::now();
@@ -187,7 +251,7 @@ fn write_on(way: &Way, ends: &AtomicBool, counts: &AtomicU64, prefix: String) ->
             continue;
         };
         number += 1;
-        match open.write(&format!("{}{number}", written.prefix), &number.to_string()) {
+        match open.write(&format!("{}{number}", written.prefix), &number.to_string(), promise) {
             Ok(true) => {
                 written.acknowledged.insert(number);
                 counts.fetch_add(1, Ordering::Relaxed);
@@ -206,6 +270,11 @@ fn write_on(way: &Way, ends: &AtomicBool, counts: &AtomicU64, prefix: String) ->
 }
 
 impl Written {
+    /// The keys of acknowledged writes, each with its value.
+    pub fn keys(&self) -> impl Iterator<Item = (String, String)> {
+        self.acknowledged.iter().map(|number| (format!("{}{number}", self.prefix), number.to_string()))
+    }
+
     /// Acknowledged keys that the database does not have, with their values; the keys are removed from it afterwards.
     ///
     /// # Errors

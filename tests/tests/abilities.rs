@@ -1,4 +1,4 @@
-//! The operator over a real API server: fields that are taken from other managers, what a step learns of its refused
+//! The operator over a real API server: fields that are taken from other managers, requests that are set back, what a step learns of its refused
 //! amendments, kinds that are watched on demand and that may not be readable, facts on demand.
 #![allow(
     clippy::unwrap_used,
@@ -110,6 +110,48 @@ async fn a_step_is_told_what_of_its_plan_the_api_server_refused() {
     assert_eq!(told[0]["reason"], "Refused");
     assert!(told[0]["message"].as_str().unwrap().contains("immutable"), "{told}");
     assert_eq!(running.condition("a", "Degraded", "True").await.0, "Refused");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_in_the_spec_is_set_back_when_it_is_done_and_may_be_made_again() {
+    let step = json!({"name": "step", "primary": ["spec"], "resets": {"spec.recover": false}});
+    let plugin = Native::new(json!({"name": "native", "version": "1", "steps": [step]}), "1", |observed| {
+        let spec = primary(observed)["spec"].clone();
+        let defaults = match (spec["recover"].as_bool(), spec["malicious"].as_bool()) {
+            (Some(true), Some(true)) => Some(r#"{"recover": 1}"#.to_owned()),
+            (Some(true), _) => Some(r#"{"recover": false}"#.to_owned()),
+            _ => None,
+        };
+        Ok(Ok(Plan { defaults, ..Plan::done() }))
+    });
+    let running = operator(&["step"], vec![plugin.clone()]).await;
+    let rests = || async {
+        let thing = running.things().get("a").await.unwrap();
+        if thing.data["spec"]["recover"] == false { Ok(thing) } else { Err(thing.data) }
+    };
+    // Whoever applies the resource owns the field, and keeps it.
+    for _ in 0..2 {
+        running.apply("a", json!({"recover": true, "kept": "as it is"})).await;
+        let thing = until("the request to be set back", SOON, rests).await;
+        assert_eq!(thing.data["spec"], json!({"recover": false, "kept": "as it is"}));
+        running.condition("a", "Ready", "True").await;
+    }
+    let thing = running.things().get("a").await.unwrap();
+    let ours =
+        thing.metadata.managed_fields.iter().flatten().find(|it| it.manager.as_deref() == Some("stepwright/step"));
+    let ours = ours.unwrap();
+    assert_eq!(ours.operation.as_deref(), Some("Update"), "an apply would own it for good");
+    assert_eq!(serde_json::to_value(&ours.fields_v1).unwrap(), json!({"f:spec": {"f:recover": {}}}));
+
+    // One that was not made is not filled in, and none is set to anything else.
+    running.apply("b", json!({})).await;
+    running.condition("b", "Ready", "True").await;
+    assert_eq!(running.things().get("b").await.unwrap().data["spec"], json!({}));
+    running.apply("c", json!({"recover": true, "malicious": true})).await;
+    let (reason, message) = running.condition("c", "Degraded", "True").await;
+    assert_eq!(reason, "PlanMalformed");
+    assert!(message.contains("`spec.recover` is a request and may be set back to false only"), "{message}");
+    assert_eq!(running.things().get("c").await.unwrap().data["spec"]["recover"], true);
 }
 
 /// A client that has every right in one namespace, and none beside it.

@@ -347,10 +347,12 @@ async fn row_86_a_lost_majority_is_recovered_from_its_volumes(world: &World) {
     assert_eq!(volumes(world), volumes_before, "a volume was exchanged");
     databases_come_back(world).await;
     key_is(world, "before-the-loss", "kept").await;
-    // The wish is noted as fulfilled, so that it is never carried out again; it may be taken back.
-    let board = world.get("configmap", "rec-bulletin-board").unwrap();
-    assert_eq!(board["data"]["recovery"], "done", "{board}");
-    spec(world, &json!({ "clusterRecovery": false }));
+    // The wish is noted as fulfilled, so that it is never carried out again, and then taken back; the note goes with it.
+    until("the wish to be taken back", SETTLES, || async {
+        let rec = world.get("rec", "rec").unwrap();
+        if rec["spec"]["clusterRecovery"] == false { Ok(()) } else { Err(rec) }
+    })
+    .await;
     until("the note to go with the wish", SETTLES, || async {
         let board = world.get("configmap", "rec-bulletin-board").unwrap();
         if board["data"]["recovery"].is_null() { Ok(()) } else { Err(board) }

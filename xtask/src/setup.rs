@@ -26,6 +26,11 @@ pub(crate) fn ensure() -> anyhow::Result<()> {
     if !answers("docker-registry", "--version") && !install(&["docker-registry"])? {
         missing.push("docker-registry 2 (Debian: apt-get install docker-registry)".into());
     }
+    // A daemon's package: its program is not on the path of everybody.
+    let has_haproxy = ["haproxy", "/usr/sbin/haproxy"].iter().any(|program| answers(program, "-v"));
+    if !has_haproxy && !install(&["haproxy"])? {
+        missing.push("haproxy 2.2 or newer (Debian: apt-get install haproxy)".into());
+    }
     if missing.is_empty() {
         return Ok(());
     }
@@ -49,7 +54,7 @@ pub(crate) fn install(packages: &[&str]) -> anyhow::Result<bool> {
         |arguments: &[&str]| run(Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive"));
     apt(&["update", "-q"])?;
     apt(&[&["install", "-q", "-y", "--no-install-recommends"], packages].concat())?;
-    for server in ["redis-server", "docker-registry"] {
+    for server in ["redis-server", "docker-registry", "haproxy"] {
         if packages.contains(&server) && answers("systemctl", "--version") {
             // The package starts a server of its own, which nobody asked for.
             let _ = output(Command::new("systemctl").args(["disable", "--now", server]));

@@ -124,7 +124,7 @@ fn metadata(paths: &Paths) -> anyhow::Result<Value> {
 
 /// Programs that have a development cluster to themselves for minutes, and generous deadlines, so that two may run at a time.
 fn is_lane(name: &str) -> bool {
-    name.starts_with("rows_") || name == "failures"
+    name.starts_with("rows_") || ["data_path", "data_settings", "failures"].contains(&name)
 }
 
 /// The test programs that hold rows of the checklist.

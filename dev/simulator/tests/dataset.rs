@@ -262,7 +262,8 @@ impl Foreign {
     fn spawn(host: &str, port: u16, folder: &Path) -> Child {
         Command::new("redis-server")
             .args(["--bind", host, "--port", &port.to_string(), "--requirepass", "a/b", "--appendonly", "yes"])
-            .args(["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"])
+            // It waits for more replicas, and says so in its own way, before it answers.
+            .args(["--repl-diskless-sync-delay", "2", "--repl-ping-replica-period", "1"])
             .current_dir(folder)
             .stdout(Stdio::null())
             .spawn()
@@ -301,7 +302,7 @@ async fn a_sharded_database_follows_another_of_its_cluster_while_that_is_written
     node.license().await;
     let mut body = sharded("source", 14305, 2);
     body["authentication_admin_pass"] = json!("admin-word");
-    node.create_bdb(&body).await;
+    let origin = node.create_bdb(&body).await;
     fill(&node.host, 14305, "old", 2_000).await;
     let mut body = sharded("target", 14306, 3);
     body["replica_sync"] = json!("enabled");
@@ -343,6 +344,18 @@ async fn a_sharded_database_follows_another_of_its_cluster_while_that_is_written
     assert_eq!(missing(&node.host, 14306, &keys).await, Vec::<String>::new());
     assert_eq!(node.redis_cli(14306, &["HGET", "hash", "f"]).trim(), "v");
     assert_eq!(node.redis_cli(14306, &["EXISTS", "old0", "old1"]).trim(), "0");
+    // The source's shards multiply; what each of them then trims of the others' keys is no deletion.
+    let more = json!({"shards_count": 4});
+    assert_eq!(node.call("PUT", &format!("/v1/bdbs/{origin}"), &more).await.0, 200);
+    node.active(origin).await;
+    node.redis(14305, "", &["SET", "last", "v"]).await.unwrap();
+    until("the target to follow all of the shards", async || {
+        let same = node.redis_cli(14306, &["DBSIZE"]) == node.redis_cli(14305, &["DBSIZE"]);
+        (same && node.redis_cli(14306, &["EXISTS", "last"]).trim() == "1").then_some(())
+    })
+    .await;
+    source_is(node, uid, "in-sync").await;
+    assert_eq!(missing(&node.host, 14306, &keys).await, Vec::<String>::new());
     // Let go, it keeps what it has and follows no more.
     assert_eq!(node.call("PUT", &format!("/v1/bdbs/{uid}"), &json!({"replica_sync": "disabled"})).await.0, 200);
     node.active(uid).await;

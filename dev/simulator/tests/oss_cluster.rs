@@ -41,6 +41,11 @@ async fn a_cluster_client_is_told_where_slots_are_and_sent_there() {
     assert_eq!(node.call("PUT", &format!("/v1/bdbs/{uid}"), &patch).await.0, 200);
     let bdb = node.active(uid).await;
     assert_eq!(bdb["endpoints"][0]["oss_cluster_api_preferred_ip_type"], "external");
+    assert_eq!(
+        (&bdb["endpoints"][0]["addr_type"], &bdb["endpoints"][1]["addr_type"]),
+        (&json!("internal"), &json!("external"))
+    );
+    assert_eq!(bdb["endpoints"][1]["addr"], json!(nodes.all.iter().map(|one| &one.host).collect::<Vec<_>>()));
     let cli = |words: &[&str]| node.redis_cli(14400, &[&["-a", "pw", "--no-auth-warning"], words].concat());
     let table = until("addresses outside", async || {
         let table = cli(&["CLUSTER", "NODES"]);

@@ -10,6 +10,7 @@ use crate::error::Blame;
 use crate::manifest::{Limits, StepManifest};
 use crate::object::{Object, ObjectRef, TypeRef};
 use crate::plan::{Call, Event, Plan, Progress};
+use crate::reset::{self, Resets, Restless};
 use crate::secrets;
 use crate::strict;
 use crate::take;
@@ -48,6 +49,8 @@ pub struct Grants {
     pub calls: BTreeSet<String>,
     /// Fields that amendments of a kind may take from other field managers.
     pub takes: BTreeMap<TypeRef, BTreeSet<String>>,
+    /// Requests in the primary's spec that may be set back, and to what.
+    pub resets: Resets,
 }
 
 impl Grants {
@@ -57,7 +60,12 @@ impl Grants {
         for of in &step.takes {
             takes.entry(of.type_ref()).or_default().extend(of.fields.iter().cloned());
         }
-        Self { writes: step.writes.iter().cloned().collect(), calls: step.calls.iter().cloned().collect(), takes }
+        Self {
+            writes: step.writes.iter().cloned().collect(),
+            calls: step.calls.iter().cloned().collect(),
+            takes,
+            resets: step.resets.clone(),
+        }
     }
 
     /// What is asked for here and not in `other`, in words; empty when nothing is.
@@ -70,7 +78,9 @@ impl Grants {
         let takes = self.takes.iter().flat_map(|(kind, fields)| fields.iter().map(move |field| (kind, field)));
         let takes =
             takes.filter(|(kind, field)| !has(kind, field)).map(|(kind, field)| format!("takes {field} of {kind}"));
-        writes.chain(calls).chain(takes).collect()
+        let resets = self.resets.iter().filter(|(field, rests_at)| other.resets.get(*field) != Some(rests_at));
+        let resets = resets.map(|(field, rests_at)| format!("resets {field} to {rests_at}"));
+        writes.chain(calls).chain(takes).chain(resets).collect()
     }
 }
 
@@ -157,6 +167,7 @@ pub struct AdmittedPlan {
     calls: Vec<Call>,
     status: Option<Value>,
     defaults: Option<Value>,
+    resets: Resets,
     events: Vec<Event>,
     notes: Option<String>,
     progress: Progress,
@@ -181,8 +192,13 @@ impl AdmittedPlan {
     pub fn status(&self) -> Option<&Value> {
         self.status.as_ref()
     }
+    /// Fields of the spec that are filled in where the user left them empty.
     pub fn defaults(&self) -> Option<&Value> {
         self.defaults.as_ref()
+    }
+    /// Requests in the spec that are done, with their resting values.
+    pub fn resets(&self) -> &Resets {
+        &self.resets
     }
     pub fn events(&self) -> &[Event] {
         &self.events
@@ -231,7 +247,17 @@ pub fn admit(plan: Plan, gate: &Gate<'_>) -> Result<AdmittedPlan, NotAdmitted> {
     if status.as_ref().is_some_and(|status| status.get("conditions").is_some()) {
         return Err(malformed("status", "`conditions` are the host's to set"));
     }
-    let defaults = part("defaults", plan.defaults.as_deref())?;
+    let mut defaults = part("defaults", plan.defaults.as_deref())?;
+    let resets = defaults.as_mut().map_or(Ok(Resets::new()), |it| reset::split(it, &gate.grants.resets)).map_err(
+        |Restless { field, value, rests_at }| {
+            malformed(
+                "defaults",
+                format!("`{field}` is a request and may be set back to {rests_at} only, not to {value}"),
+            )
+        },
+    )?;
+    // Nothing left is nothing said, as when there had been no request.
+    let defaults = defaults.filter(|rest| resets.is_empty() || rest.as_object().is_some_and(|rest| !rest.is_empty()));
     if let Some(notes) = plan.notes.as_deref() {
         part("notes", Some(notes))?;
     }
@@ -245,6 +271,7 @@ pub fn admit(plan: Plan, gate: &Gate<'_>) -> Result<AdmittedPlan, NotAdmitted> {
         calls: plan.calls,
         status,
         defaults,
+        resets,
         events,
         notes: plan.notes,
         progress: plan.progress,
@@ -352,7 +379,8 @@ fn check_metadata(id: &ObjectRef, metadata: Option<&Value>) -> Result<(), NotAdm
 fn has_directive(value: &Value) -> bool {
     match value {
         Value::Object(fields) => {
-            fields.keys().any(|key| key == "$generate" || key == "$secretKeyRef") || fields.values().any(has_directive)
+            fields.keys().any(|key| ["$generate", "$secretKeyRef", "$join"].contains(&key.as_str()))
+                || fields.values().any(has_directive)
         }
         Value::Array(items) => items.iter().any(has_directive),
         _ => false,

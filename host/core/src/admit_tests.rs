@@ -25,7 +25,34 @@ fn grants() -> Grants {
         takes: [("Service", "spec.type"), ("Pod", "spec.nodeName")]
             .map(|(kind, field)| (TypeRef::new("v1", kind), [field.to_owned()].into()))
             .into(),
+        resets: [("spec.recover".to_owned(), json!(false))].into(),
     }
+}
+
+#[test]
+fn a_request_is_set_back_to_where_it_rests_and_nowhere_else() {
+    let defaults = |text: &str| run(Plan { defaults: Some(text.to_owned()), ..Plan::done() });
+    let plan = defaults(r#"{"recover":false,"name":"x"}"#).unwrap();
+    assert_eq!((plan.resets(), plan.defaults()), (&grants().resets, Some(&json!({"name": "x"}))));
+    assert_eq!(defaults(r#"{"recover":false}"#).unwrap().defaults(), None);
+    // What the manifest does not name is filled in where it is empty, as ever.
+    let plan = defaults(r#"{"other":false}"#).unwrap();
+    assert!(plan.resets().is_empty());
+    let refused = defaults(r#"{"recover":true}"#).unwrap_err();
+    assert_eq!(refused.reason(), "PlanMalformed");
+    assert_eq!(
+        refused.to_string(),
+        "defaults: `spec.recover` is a request and may be set back to false only, not to true"
+    );
+}
+
+#[test]
+fn to_reset_more_is_to_ask_for_more() {
+    let asks =
+        |field: &str, rests_at: Value| Grants { resets: [(field.to_owned(), rests_at)].into(), ..Grants::default() };
+    assert_eq!(asks("spec.recover", json!(false)).beyond(&grants()), [""; 0]);
+    assert_eq!(asks("spec.recover", json!(true)).beyond(&grants()), ["resets spec.recover to true"]);
+    assert_eq!(asks("spec.other", json!(0)).beyond(&grants()), ["resets spec.other to 0"]);
 }
 
 #[test]

@@ -24,6 +24,7 @@ pub mod plan;
 pub mod plan_diff;
 pub mod policy;
 pub mod replay;
+pub mod reset;
 pub mod secrets;
 pub mod select;
 pub mod slot;

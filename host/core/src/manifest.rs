@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::object::TypeRef;
 use crate::part::FactPart;
+use crate::reset::Resets;
 use crate::select::says;
 
 /// The JSON text that `describe` returns. Unknown fields are refused, so that a misspelt grant is an error, not a silence.
@@ -88,6 +89,10 @@ pub struct StepManifest {
     /// Fields that an amendment may take from another field manager.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub takes: Vec<Takes>,
+    /// Fields of the primary's spec that are requests, each with the value at which it rests: `spec.recover` → `false`. A plan
+    /// whose `defaults` have such a field says that the request is done, and the host sets it back.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub resets: Resets,
     /// Calls that the step's plan may hold: `GET /v1/bdbs`, `PUT /v1/bdbs/*`. A `*` stands for one path segment.
     #[serde(default)]
     pub calls: Vec<String>,
@@ -181,7 +186,8 @@ pub enum Select {
     /// Objects of the primary's namespace with all of these labels; of a cluster-scoped kind, all with these labels. No
     /// labels: every object of the kind there.
     Labels(BTreeMap<String, String>),
-    /// Objects of the primary's namespace, or of a cluster-scoped kind, by name.
+    /// Objects of the primary's namespace, or of a cluster-scoped kind, by name. `$(spec.list[].field)` stands for the field of each
+    /// item of a list, and so for as many names.
     Names(Vec<String>),
 }
 

@@ -18,6 +18,7 @@ const MAX_LENGTH: usize = 1024;
 const ALPHANUMERIC: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 const GENERATE: &str = "$generate";
 const SECRET_KEY_REF: &str = "$secretKeyRef";
+const JOIN: &str = "$join";
 /// kubectl's copy of what was applied: for a Secret, its values in the clear.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
@@ -128,6 +129,85 @@ pub enum Directive {
     SecretKeyRef(SecretKeyRef),
 }
 
+/// Texts and values of Secrets put together into one, such as an address that holds a password:
+/// `{"$join": {"parts": ["redis://:", {"$secretKeyRef": …}, "@host:6379"], "encoding": "uri"}}`.
+///
+/// With `encoding: uri` what comes from Secrets is percent-encoded, so that no value can end its place in an address; the texts
+/// are the plugin's own, and stay as they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Join {
+    parts: Vec<Part>,
+    uri: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    Text(String),
+    Secret(SecretKeyRef),
+}
+
+impl Join {
+    /// The directive that `value` is; `None` if it is something else.
+    fn parse(value: &Value) -> Result<Option<Self>, SecretError> {
+        let Some(arguments) = value.as_object().and_then(|fields| fields.get(JOIN)) else { return Ok(None) };
+        if value.as_object().is_some_and(|fields| fields.len() != 1) {
+            return Err(SecretError::directive(format!("`{JOIN}` must be the only field of its object")));
+        }
+        let shape = || {
+            SecretError::directive(format!(
+                "`{JOIN}` takes `parts`, a list of texts and `{SECRET_KEY_REF}`, and `encoding`, which is `uri` or left out"
+            ))
+        };
+        let arguments = arguments.as_object().ok_or_else(shape)?;
+        only(JOIN, arguments, &["parts", "encoding"])?;
+        let uri = match arguments.get("encoding").map(Value::as_str) {
+            None => false,
+            Some(Some("uri")) => true,
+            Some(_) => return Err(shape()),
+        };
+        let part = |part: &Value| match (Directive::parse(part)?, part) {
+            (Some(Directive::SecretKeyRef(reference)), _) => Ok(Part::Secret(reference)),
+            (None, Value::String(text)) => Ok(Part::Text(text.clone())),
+            _ => Err(shape()),
+        };
+        let parts = arguments.get("parts").and_then(Value::as_array).filter(|parts| !parts.is_empty());
+        let parts = parts.ok_or_else(shape)?.iter().map(part).collect::<Result<_, _>>()?;
+        Ok(Some(Self { parts, uri }))
+    }
+
+    fn references(&self) -> impl Iterator<Item = &SecretKeyRef> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Secret(reference) => Some(reference),
+            Part::Text(_) => None,
+        })
+    }
+
+    fn text(self, lookup: &mut dyn FnMut(SecretKeyRef) -> Result<String, SecretError>) -> Result<String, SecretError> {
+        let mut whole = String::new();
+        for part in self.parts {
+            match part {
+                Part::Text(text) => whole.push_str(&text),
+                Part::Secret(reference) => {
+                    let value = lookup(reference)?;
+                    if self.uri { percent_encode(&value, &mut whole) } else { whole.push_str(&value) }
+                }
+            }
+        }
+        Ok(whole)
+    }
+}
+
+/// Leaves what RFC 3986 calls unreserved.
+fn percent_encode(value: &str, into: &mut String) {
+    for byte in value.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            into.push(char::from(byte));
+        } else {
+            into.push_str(&format!("%{byte:02X}"));
+        }
+    }
+}
+
 /// Why a secret could not be put in its place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
@@ -137,7 +217,7 @@ pub enum SecretError {
     GenerateOutsideSecret,
     #[error("malformed directive: {message}")]
     Directive { message: String },
-    #[error("`stringData.{key}` must be a text, `$generate` or `$secretKeyRef`")]
+    #[error("`stringData.{key}` must be a text, `$generate`, `$secretKeyRef` or `$join`")]
     Value { key: String },
     #[error("a desired Secret: {message}")]
     Shape { message: String },
@@ -175,7 +255,9 @@ impl Directive {
         match name.as_str() {
             GENERATE => generate(arguments).map(Self::Generate).map(Some),
             SECRET_KEY_REF => secret_key_ref(arguments).map(Self::SecretKeyRef).map(Some),
-            _ => Err(SecretError::directive(format!("`{shown}` is none; `{GENERATE}` and `{SECRET_KEY_REF}` are"))),
+            _ => Err(SecretError::directive(format!(
+                "`{shown}` is none here; `{GENERATE}`, `{SECRET_KEY_REF}` and `{JOIN}` are"
+            ))),
         }
     }
 }
@@ -254,6 +336,10 @@ pub fn collect_refs(value: &Value) -> Result<BTreeSet<SecretKeyRef>, SecretError
 }
 
 fn collect(value: &Value, found: &mut BTreeSet<SecretKeyRef>) -> Result<(), SecretError> {
+    if let Some(join) = Join::parse(value)? {
+        found.extend(join.references().cloned());
+        return Ok(());
+    }
     match Directive::parse(value)? {
         Some(Directive::SecretKeyRef(reference)) => {
             found.insert(reference);
@@ -273,6 +359,10 @@ pub fn resolve(
     value: Value,
     fill: &mut dyn FnMut(&Directive) -> Result<String, SecretError>,
 ) -> Result<Value, SecretError> {
+    if let Some(join) = Join::parse(&value)? {
+        let whole = join.text(&mut |reference| fill(&Directive::SecretKeyRef(reference)))?;
+        return Ok(Value::String(whole));
+    }
     if let Some(directive) = Directive::parse(&value)? {
         return fill(&directive).map(Value::String);
     }
@@ -309,6 +399,11 @@ pub fn secret_data(
     };
     let mut data = Map::new();
     for (key, value) in texts {
+        if let Some(join) = Join::parse(&value)? {
+            let whole = join.text(&mut |reference| lookup(&reference))?;
+            data.insert(key, Value::String(STANDARD.encode(whole)));
+            continue;
+        }
         let encoded = match (Directive::parse(&value)?, value) {
             (Some(Directive::SecretKeyRef(reference)), _) => STANDARD.encode(lookup(&reference)?),
             (Some(Directive::Generate(generate)), _) => {

@@ -97,6 +97,37 @@ fn references_are_found_and_resolved_wherever_they_stand() {
 }
 
 #[test]
+fn an_address_is_put_together_with_a_password_that_cannot_end_its_place() {
+    let word = json!({"$secretKeyRef": {"name": "redb-origin", "key": "password"}});
+    let join = |encoding: Option<&str>| {
+        let mut join = json!({"parts": ["redis://:", word.clone(), "@h:1"]});
+        if let Some(encoding) = encoding {
+            join["encoding"] = json!(encoding);
+        }
+        json!({"uri": {"$join": join}})
+    };
+    let names: Vec<String> = collect_refs(&join(Some("uri"))).unwrap().into_iter().map(|it| it.name).collect();
+    assert_eq!(names, ["redb-origin"]);
+    let mut fill = |_: &Directive| Ok("p@ss/wörd".to_owned());
+    assert_eq!(resolve(join(Some("uri")), &mut fill).unwrap(), json!({"uri": "redis://:p%40ss%2Fw%C3%B6rd@h:1"}));
+    assert_eq!(resolve(join(None), &mut fill).unwrap(), json!({"uri": "redis://:p@ss/wörd@h:1"}));
+    let secret = json!({"stringData": join(Some("uri"))});
+    let filled = secret_data(secret, None, &mut |_| Ok("a:b".to_owned()), &mut |_| String::new()).unwrap();
+    assert_eq!(filled, json!({"data": {"uri": STANDARD.encode("redis://:a%3Ab@h:1")}}));
+    for bad in [
+        json!({"$join": []}),
+        json!({"$join": {"parts": []}}),
+        json!({"$join": {"parts": ["a", 1]}}),
+        json!({"$join": {"parts": [{"$generate": {"length": 3}}]}}),
+        json!({"$join": {"parts": ["a"], "encoding": "base64"}}),
+        json!({"$join": {"parts": ["a"]}, "more": 1}),
+    ] {
+        assert_eq!(resolve(json!([bad.clone()]), &mut fill).unwrap_err().reason(), "DirectiveMalformed", "{bad}");
+        assert_eq!(collect_refs(&bad).unwrap_err().reason(), "DirectiveMalformed", "{bad}");
+    }
+}
+
+#[test]
 fn what_was_generated_is_kept_and_the_rest_is_filled_in() {
     let desired = json!({"metadata": {"name": "s"}, "type": "Opaque", "stringData": {
         "plain": "text", "kept": {"$generate": {"length": 8}}, "emptied": {"$generate": {"length": 3, "alphabet": "xy"}},

@@ -1,6 +1,6 @@
 //! Which objects an `observes` entry means for one primary. Pure: the operator brings the objects.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -18,21 +18,27 @@ pub enum Selection {
 }
 
 impl Selection {
-    /// Fills `$(path)` in. Names that come out empty are dropped; a label that does selects nothing.
+    /// Fills `$(path)` in, in names also `$(list[].path)`, for each item of a list. Names that come out empty are dropped; a label
+    /// that does selects nothing.
     pub fn resolve(select: &Select, primary: &Value) -> Self {
-        Self::resolve_by(select, &|path| text(path.split('.').try_fold(primary, |value, key| value.get(key))?))
+        Self::resolve_by(select, &|path| values(primary, path))
     }
 
     /// The same by whoever knows the primary's fields.
-    pub fn resolve_by(select: &Select, field: &dyn Fn(&str) -> Option<String>) -> Self {
+    pub fn resolve_by(select: &Select, field: &dyn Fn(&str) -> Vec<String>) -> Self {
         match select {
             Select::Owned => Self::Owned,
             Select::Labels(labels) => {
-                let resolved: Option<BTreeMap<_, _>> =
-                    labels.iter().map(|(key, value)| Some((key.clone(), fill(value, field)?))).collect();
+                let resolved: Option<BTreeMap<_, _>> = labels
+                    .iter()
+                    .map(|(key, value)| Some((key.clone(), fill(value, &|path| field(path).pop())?)))
+                    .collect();
                 resolved.map_or_else(|| Self::Names(Vec::new()), Self::Labels)
             }
-            Select::Names(names) => Self::Names(names.iter().filter_map(|name| fill(name, field)).collect()),
+            Select::Names(names) => {
+                let all: BTreeSet<String> = names.iter().flat_map(|name| fill_each(name, field)).collect();
+                Self::Names(all.into_iter().filter(|name| !name.is_empty()).collect())
+            }
         }
     }
 
@@ -75,12 +81,32 @@ pub(crate) fn fill(template: &str, field: &dyn Fn(&str) -> Option<String>) -> Op
 }
 
 /// A text or a number, as text.
-pub fn text(value: &Value) -> Option<String> {
+fn text(value: &Value) -> Option<String> {
     match value {
-        Value::String(text) => Some(text.clone()),
+        Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
         Value::Number(number) => Some(number.to_string()),
         _ => None,
     }
+}
+
+/// The texts that a path leads to: one, or where it has `[]` in it one for each item there.
+pub fn values(value: &Value, path: &str) -> Vec<String> {
+    let mut values = vec![value];
+    for segment in path.split('.') {
+        let (key, each) = segment.strip_suffix("[]").map_or((segment, false), |key| (key, true));
+        let found = values.into_iter().filter_map(|value| value.get(key));
+        values = if each { found.filter_map(Value::as_array).flatten().collect() } else { found.collect() };
+    }
+    values.into_iter().filter_map(text).collect()
+}
+
+/// The same for each value that a path with `[]` leads to; nothing where one leads nowhere or to an empty string.
+fn fill_each(template: &str, field: &dyn Fn(&str) -> Vec<String>) -> Vec<String> {
+    let Some((before, after)) = template.split_once("$(") else { return vec![template.to_owned()] };
+    let Some((path, after)) = after.split_once(')') else { return Vec::new() };
+    let rests = fill_each(after, field);
+    let texts = field(path).into_iter();
+    texts.flat_map(|text| rests.iter().map(move |rest| format!("{before}{text}{rest}"))).collect()
 }
 
 #[cfg(test)]
@@ -98,6 +124,24 @@ mod tests {
             "$(spec.x.y)".into(),
         ]);
         assert_eq!(Selection::resolve(&select, &primary), Selection::Names(vec!["redb-mydb".into()]));
+    }
+
+    #[test]
+    fn each_item_of_a_list_gives_a_name() {
+        let sources = json!([{"name": "a", "cert": "c"}, {"name": "b"}, {"name": ""}, {"name": "a"}]);
+        let primary = json!({"metadata": {"name": "mydb"}, "spec": {"sources": sources, "certs": ["x", "y"]}});
+        let names = |template: &str| match Selection::resolve(&Select::Names(vec![template.into()]), &primary) {
+            Selection::Names(names) => names,
+            other => vec![format!("{other:?}")],
+        };
+        assert_eq!(names("redb-$(spec.sources[].name)"), ["redb-a", "redb-b"]);
+        assert_eq!(names("$(spec.sources[].cert)"), ["c"]);
+        assert_eq!(names("$(metadata.name)-$(spec.certs[])"), ["mydb-x", "mydb-y"]);
+        for nothing in
+            ["$(spec.sources.name)", "$(spec.certs)", "$(spec.none[].name)", "$(spec.certs[]", "$(spec.certs[].x)"]
+        {
+            assert_eq!(names(nothing), Vec::<String>::new(), "{nothing}");
+        }
     }
 
     #[test]

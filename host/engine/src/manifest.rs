@@ -4,6 +4,8 @@ use std::collections::{BTreeSet, HashSet};
 
 use serde_json::Value;
 use stepwright_core::manifest::{Limits, Manifest, StepManifest};
+use stepwright_core::reset::may_rest_at;
+use stepwright_core::take::covers;
 
 use crate::contract::World;
 
@@ -36,6 +38,10 @@ pub(crate) enum Unfit {
     Takes { step: String, kind: String, field: String },
     #[error("its step `{step}` reads a part of the fact `{fact}`, which is not among its `facts`")]
     PartOfNothing { step: String, fact: String },
+    #[error(
+        "its step `{step}` resets `{field}`: a request is a field of the spec that the step reads, and it rests at true, false or a number"
+    )]
+    Resets { step: String, field: String },
     #[error("{of} asks for {what} = {asked}: between {least} and {most} can be had here")]
     Limit { of: String, what: &'static str, asked: u64, least: u64, most: u64 },
 }
@@ -63,6 +69,7 @@ pub(crate) fn read(text: &str, world: World) -> Result<Manifest, Unfit> {
         if let Some(fact) = step.fact_parts.keys().find(|fact| !read(fact)) {
             return Err(Unfit::PartOfNothing { step: step.name.clone(), fact: fact.chars().take(80).collect() });
         }
+        resets(step)?;
     }
     match &manifest.policy {
         None if world == World::Policy => return Err(Unfit::NoPolicy),
@@ -142,6 +149,18 @@ fn takes(step: &StepManifest) -> Result<(), Unfit> {
         }
     }
     Ok(())
+}
+
+/// What is set back is a field of the spec that the step looks at: it answers a wish, and must have seen it.
+fn resets(step: &StepManifest) -> Result<(), Unfit> {
+    let fits = |field: &str, rests_at: &Value| {
+        let named = field.strip_prefix("spec.").is_some_and(|path| path.split('.').all(|name| !name.is_empty()));
+        named && may_rest_at(rests_at) && step.primary.iter().any(|read| covers(read, field))
+    };
+    match step.resets.iter().find(|(field, rests_at)| !fits(field, rests_at)) {
+        None => Ok(()),
+        Some((field, _)) => Err(Unfit::Resets { step: step.name.clone(), field: field.chars().take(80).collect() }),
+    }
 }
 
 fn limits(of: impl Fn() -> String, asked: &Limits, ceiling: &Limits) -> Result<(), Unfit> {
@@ -256,6 +275,25 @@ mod tests {
                 "its step `s` takes `{field}` of v1/Pod: a field is a dotted path of at least two names, below `metadata` none"
             );
             check(World::Step, &text("Pod", field), Err(&refused));
+        }
+    }
+
+    #[test]
+    fn what_is_reset_is_read_and_rests_at_something_plain() {
+        let text = |field: &str, rests_at: &str| {
+            format!(
+                r#"{{"name":"a","version":"1","steps":[{{"name":"s","primary":["spec.a"],"resets":{{"{field}":{rests_at}}}}}]}}"#
+            )
+        };
+        check(World::Step, &text("spec.a", "false"), Ok(()));
+        check(World::Step, &text("spec.a.b", "0"), Ok(()));
+        for (field, rests_at) in
+            [("spec.b", "false"), ("spec.a.", "false"), ("status.a", "0"), ("spec", "0"), ("spec.a", r#""x""#)]
+        {
+            let refused = format!(
+                "its step `s` resets `{field}`: a request is a field of the spec that the step reads, and it rests at true, false or a number"
+            );
+            check(World::Step, &text(field, rests_at), Err(&refused));
         }
     }
 

@@ -9,7 +9,7 @@ use kube::api::DynamicObject;
 use parking_lot::Mutex;
 use serde_json::Value;
 use stepwright_core::part::{Difference, FactPart, Having, has, texts};
-use stepwright_core::select::{says, text};
+use stepwright_core::select::{says, values};
 
 use crate::apply::whole;
 use crate::slots::Watched;
@@ -85,12 +85,17 @@ fn index(items: &[Value], path: &str) -> Index {
 
 /// A field of an object by its dotted path, without the whole object made one JSON value.
 pub(crate) fn field(object: &DynamicObject, path: &str) -> Option<String> {
+    fields(object, path).pop()
+}
+
+/// The same of a path that may lead to several.
+pub(crate) fn fields(object: &DynamicObject, path: &str) -> Vec<String> {
     match path {
-        "metadata.name" => Some(object.name_any()),
-        "metadata.namespace" => object.namespace(),
-        "metadata.uid" => object.uid(),
-        path if path.starts_with("metadata.") => texts(&whole(object), path).pop(),
-        _ => text(path.split('.').try_fold(&object.data, |value, key| value.get(key))?),
+        "metadata.name" => vec![object.name_any()],
+        "metadata.namespace" => object.namespace().into_iter().collect(),
+        "metadata.uid" => object.uid().into_iter().collect(),
+        path if path.starts_with("metadata.") => values(&whole(object), path),
+        _ => values(&object.data, path),
     }
 }
 

@@ -15,7 +15,7 @@ use stepwright_core::select::Selection;
 
 use crate::apply::whole;
 use crate::cache::{Caches, Change, owner_of};
-use crate::facts::{Concerned, field};
+use crate::facts::{Concerned, fields};
 use crate::slots::{Slots, Watched};
 use crate::system::{ManagedSystem, News, Reader};
 
@@ -106,7 +106,7 @@ impl Router {
                 return;
             }
             // Most primaries are passed over, so no more is made of each than is asked for.
-            let read = |path: &str| field(primary, path);
+            let read = |path: &str| fields(primary, path);
             let concerns = |it: &&&Observe| it.when.is_none() || it.concerns(&whole(primary));
             let mut observes = observes.iter().filter(|it| it.within == within).filter(concerns);
             if observes.any(|it| Selection::resolve_by(&it.select, &read).matches(name, labels)) {

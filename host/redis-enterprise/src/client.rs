@@ -6,12 +6,12 @@
 //! | 401 | passed on; the credential is not sent again until it changes or has rested (`lockout`) |
 //! | 503 | the master is forgotten; a read is sent to the other nodes, a change is passed on |
 //! | no connection, no member, unknown certificate | the next node is asked: nothing was sent |
-//! | reply lost | a read is sent to the other nodes; a change may have been made, so it is never repeated here |
+//! | reply lost, or the pod is gone meanwhile | a read is sent to the other nodes; a change may have been made, so it is never repeated here |
 //! | anything else, 409, 500 and 504 among them | passed on: the step that asked looks at the facts and plans anew |
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Uri};
@@ -23,13 +23,15 @@ use tokio_rustls::TlsConnector;
 
 use crate::connection::{Answer, BOOTSTRAP, Connections, Counters, Exchange, Guard};
 use crate::dialer::{Dialer, PodRef};
-use crate::error::CallError;
+use crate::error::{CallError, Cause};
 use crate::lockout::{Lockout, Permit};
 use crate::members::{Credentials, Members, cluster_type};
 use crate::settings::Settings;
 use crate::tls::{Certificate, Trust};
 
 const MAX_REDIRECTS: usize = 2;
+/// How often the caches are asked whether a process that owes an answer still runs.
+const LOOKS: Duration = Duration::from_millis(250);
 
 /// What is shared by the clients of all clusters.
 #[derive(Clone)]
@@ -115,9 +117,33 @@ impl Client {
         let member = members.named(target).ok_or_else(|| CallError::UnknownTarget { pod: target.to_owned() })?;
         if is_bootstrap(&exchange.path) {
             // A node without a cluster knows no users.
-            return self.connections.anonymous(&member.pod, &exchange).await;
+            return self.while_it_runs(&member.pod, self.connections.anonymous(&member.pod, &exchange)).await;
         }
-        self.connections.authorised(&member.pod, &exchange, &self.authority()?).await
+        let authority = self.authority()?;
+        self.while_it_runs(&member.pod, self.connections.authorised(&member.pod, &exchange, &authority)).await
+    }
+
+    /// Waits for an answer for as long as Kubernetes says that the process which was asked still runs. What lies in between may
+    /// never tell that it does not: a port-forward outlives its pod, a lost machine closes nothing.
+    async fn while_it_runs(
+        &self,
+        pod: &PodRef,
+        asked: impl Future<Output = Result<Answer, CallError>>,
+    ) -> Result<Answer, CallError> {
+        let process = self.members().process(pod).map(str::to_owned);
+        let gone = async {
+            loop {
+                tokio::time::sleep(LOOKS).await;
+                if self.members().process(pod) != process.as_deref() {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            answer = asked => answer,
+            () = gone => Err(CallError::Lost { pod: pod.pod.clone(), cause: Cause::Closed }),
+        }
     }
 
     /// Asks one node after another until one answers for the cluster.
@@ -164,7 +190,7 @@ impl Client {
     ) -> Result<Answer, CallError> {
         let mut pod = pod;
         for _ in 0..=MAX_REDIRECTS {
-            let answer = self.connections.authorised(pod, exchange, authority).await?;
+            let answer = self.while_it_runs(pod, self.connections.authorised(pod, exchange, authority)).await?;
             if answer.status != 307 {
                 if answer.status != 503 && answer.status != 401 {
                     *self.master.lock() = Some(pod.pod.clone());

@@ -16,6 +16,7 @@ use crate::error::{CallError, Cause, describe};
 /// A fact's identity; the order is the order of reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum FactKind {
+    Alerts,
     Bootstrap,
     NodesStatus,
     Nodes,
@@ -56,7 +57,9 @@ pub(crate) struct Source {
 const MIB: u64 = 1024 * 1024;
 
 /// Every fact. The reasons beside the volatile fields are part of the documentation of facts.
-const SOURCES: [Source; 15] = [
+const SOURCES: [Source; 16] = [
+    // Of all databases in one answer; see `enabled` for what is left of it.
+    slow(FactKind::Alerts, "alerts", "/v1/bdbs/alerts"),
     Source {
         kind: FactKind::Bootstrap,
         name: "bootstrap",
@@ -182,6 +185,11 @@ impl Source {
         SOURCES.iter().find(|source| source.kind == kind)
     }
 
+    /// Whether a slow fact is read at this path, or above it.
+    pub(crate) fn is_slow_at(path: &str) -> bool {
+        SOURCES.iter().any(|source| source.slow && path.starts_with(source.path))
+    }
+
     /// The names of all facts, for messages.
     pub(crate) fn names() -> String {
         SOURCES.map(|source| source.name).join(", ")
@@ -260,6 +268,9 @@ pub(crate) fn know_bootstrap(
 
 fn settle(source: &Source, mut value: Value, fingerprinter: &Fingerprinter) -> Known {
     let moving = moves(source.kind, &value);
+    if source.kind == FactKind::Alerts {
+        value = enabled(&value);
+    }
     for volatile in source.volatile {
         steady(&mut value, volatile);
     }
@@ -269,6 +280,22 @@ fn settle(source: &Source, mut value: Value, fingerprinter: &Fingerprinter) -> K
         items.sort_by_key(|item| item.get("uid").map(|uid| (uid.as_u64(), uid.to_string())));
     }
     Known { value: Ok(Arc::new(FactValue::new(canonical(value)))), moving, passing: false }
+}
+
+/// Of the alerts of databases those that are enabled, each with its threshold: whether one is on changes by itself, and the others
+/// would be most of what every database is shown of every other.
+fn enabled(alerts: &Value) -> Value {
+    let of_database = |(uid, alerts): (&String, &Value)| {
+        let all = alerts
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter(|(_, alert)| alert.get("enabled") == Some(&Value::Bool(true)));
+        let all: Map<String, Value> =
+            all.map(|(name, alert)| (name.clone(), json!({"threshold": alert.get("threshold")}))).collect();
+        (!all.is_empty()).then(|| (uid.clone(), Value::Object(all)))
+    };
+    Value::Object(alerts.as_object().into_iter().flatten().filter_map(of_database).collect())
 }
 
 fn steady(value: &mut Value, volatile: &Volatile) {

@@ -171,3 +171,12 @@ fn replies_are_json_whatever_came() {
     let secret = body(&answer(200, r#"{"authentication_redis_pass":"s3cret"}"#)).unwrap();
     assert!(secret.contains("fp:") && !secret.contains("s3cret"));
 }
+
+#[test]
+fn of_alerts_only_those_that_are_enabled_are_told_and_not_whether_they_are_on() {
+    let alert =
+        |enabled: bool, state: bool| json!({"enabled": enabled, "threshold": "80", "state": state, "change_time": "t"});
+    let shown = |state: bool| json!({"1": {"bdb_size": alert(true, state), "bdb_ram_values": alert(false, false)}, "2": {"bdb_size": alert(false, state)}});
+    assert_eq!(text("alerts", &shown(false)), r#"{"1":{"bdb_size":{"threshold":"80"}}}"#);
+    assert_eq!(known("alerts", &shown(true)), known("alerts", &shown(false)));
+}

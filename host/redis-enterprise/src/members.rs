@@ -71,7 +71,9 @@ fn only_cluster(reader: &dyn Reader, namespace: &str) -> Option<String> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Member {
     pub(crate) pod: PodRef,
-    /// Changes when the pod is another one, when its container was restarted, or when it became ready or unready.
+    /// Changes when the pod is another one, or when its container was restarted: what was asked before gets no answer any more.
+    pub(crate) process: String,
+    /// Changes then, too, and when it became ready or unready.
     pub(crate) incarnation: String,
 }
 
@@ -97,9 +99,9 @@ impl Members {
             let over = matches!(text(&pod.data, "/status/phase"), Some("Failed" | "Succeeded"));
             match text(&pod.data, "/status/podIP") {
                 Some(ip) if !over => {
-                    let incarnation = incarnation(&pod, ip);
+                    let (process, incarnation) = incarnation(&pod, ip);
                     let pod = PodRef { namespace: system.namespace.clone(), pod: name, ip: ip.to_owned() };
-                    members.reachable.push(Member { pod, incarnation });
+                    members.reachable.push(Member { pod, process, incarnation });
                 }
                 _ => members.pending.push(name),
             }
@@ -109,6 +111,11 @@ impl Members {
 
     pub(crate) fn named(&self, pod: &str) -> Option<&Member> {
         self.reachable.iter().find(|member| member.pod.pod == pod)
+    }
+
+    /// What runs in a pod, as long as it has this address.
+    pub(crate) fn process(&self, pod: &PodRef) -> Option<&str> {
+        self.reachable.iter().find(|member| member.pod == *pod).map(|member| member.process.as_str())
     }
 
     pub(crate) fn at(&self, ip: &str) -> Option<&Member> {
@@ -133,15 +140,17 @@ fn ordinal(pod: &DynamicObject, system: &SystemId) -> Option<u32> {
     name.strip_prefix(system.name.as_str())?.strip_prefix('-')?.parse().ok()
 }
 
-fn incarnation(pod: &DynamicObject, ip: &str) -> String {
+/// The process and the incarnation of a [`Member`].
+fn incarnation(pod: &DynamicObject, ip: &str) -> (String, String) {
     let containers = pod.data.pointer("/status/containerStatuses").and_then(Value::as_array);
-    let containers = containers.into_iter().flatten().map(|container| {
-        let restarts = container.get("restartCount").and_then(Value::as_u64).unwrap_or_default();
-        let ready = container.get("ready").and_then(Value::as_bool).unwrap_or_default();
-        format!("{restarts}{}", if ready { "r" } else { "n" })
-    });
-    let containers: Vec<String> = containers.collect();
-    format!("{}/{ip}/{}", pod.metadata.uid.as_deref().unwrap_or_default(), containers.join(","))
+    let (mut restarted, mut ready) = (Vec::new(), String::new());
+    for container in containers.into_iter().flatten() {
+        restarted.push(container.get("restartCount").and_then(Value::as_u64).unwrap_or_default().to_string());
+        ready.push(if container.get("ready").and_then(Value::as_bool).unwrap_or_default() { 'r' } else { 'n' });
+    }
+    let process = format!("{}/{ip}/{}", pod.metadata.uid.as_deref().unwrap_or_default(), restarted.join(","));
+    let incarnation = format!("{process}/{ready}");
+    (process, incarnation)
 }
 
 /// The administrator's credentials, ready to be sent. Shown nowhere.

@@ -2,9 +2,9 @@
 //!
 //! At rest, with the facts of the built-in steps asked for and a cluster of N nodes, the number of requests is constant:
 //! `GET /v1/nodes/status` every second, whose `Cluster-State-Id` tells whether any configuration changed; and every 60 s
-//! each fact once (seven requests, one for each part of the configuration that the spec names, and one for each node).
-//! Without such parts that is 60 + 6 + N a minute. A server that sends no such number is asked for `nodes/status`, `nodes`
-//! and `bdbs` every second instead: 180 + 4 + N a minute. While something moves, those three
+//! each fact once (eight requests, one for each part of the configuration that the spec names, and one for each node).
+//! Without such parts that is 60 + 7 + N a minute. A server that sends no such number is asked for `nodes/status`, `nodes`
+//! and `bdbs` every second instead: 180 + 5 + N a minute. While something moves, those three
 //! and `bootstrap` are read every 500 ms (`Settings`).
 
 use std::sync::Arc;

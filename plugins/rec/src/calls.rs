@@ -200,7 +200,8 @@ pub(crate) struct Refused {
 /// nothing is there any more to remove (404).
 pub(crate) fn refused(seen: &Seen<'_>, parts: &Parts<'_>) -> Option<Refused> {
     let reply = seen.observed.replies.iter().find(|reply| {
-        let absent = reply.status == 404 && (reply.id.starts_with("removal-of ") || reply.id == "change ldap");
+        let absent = ["removal-of ", "clear-removal ", "change ldap"].iter().any(|prefix| reply.id.starts_with(prefix));
+        let absent = reply.status == 404 && absent;
         // A member asks for credentials where a node that is none does not: it has become one meanwhile.
         // What comes of that is looked at where it is asked for.
         let drains = ["drain ", "drain-of ", "return "].iter().any(|prefix| reply.id.starts_with(prefix));
@@ -223,7 +224,7 @@ pub(crate) fn refused(seen: &Seen<'_>, parts: &Parts<'_>) -> Option<Refused> {
             reason: "PasswordRefused",
             message: format!("the administrator's password was not changed: {text}; the one before is still in force"),
         },
-        ("", "hand-over") | ("remove-node" | "removal-of", _) => {
+        ("", "hand-over") | ("remove-node" | "removal-of" | "clear-removal", _) => {
             Refused { reason: "ScaleDownBlocked", message: format!("a node could not leave the cluster: {text}") }
         }
         (_, pod) => Refused { reason: "BootstrapFailed", message: format!("{pod} did not begin to bootstrap: {text}") },

@@ -56,12 +56,15 @@ pub(crate) fn of(seen: &Seen<'_>, view: &View, rollout: &mut Rollout) -> Drain {
     let Ok(listed) = &view.listed else { return unchanged() };
     let of = |pod: &str| listed.iter().find(|node| node.hostname == pod);
     let pod = note.as_deref().map(|note| note.strip_suffix(AS_IT_IS).unwrap_or(note));
-    // Replaced, or not to be replaced any more: it serves again, as soon as it can.
-    if let Some(pod) = pod.filter(|pod| rollout.next.as_deref() != Some(*pod)) {
-        return bring_back(seen, view, pod, of(pod), rollout);
+    // Replaced, or not to be replaced any more: it serves again, as soon as it can, and before another one goes.
+    let other = pod.filter(|pod| rollout.next.as_deref() != Some(*pod));
+    if let Some(drain) = other.and_then(|pod| bring_back(seen, view, pod, of(pod), rollout)) {
+        return drain;
     }
+    let note = note.as_ref().filter(|_| other.is_none());
+    let unchanged = || Drain { note: note.cloned(), ..Drain::default() };
     let Some(next) = rollout.next.clone().filter(|_| rollout.clear) else { return unchanged() };
-    if note.as_deref().is_some_and(|note| note.ends_with(AS_IT_IS)) {
+    if note.is_some_and(|note| note.ends_with(AS_IT_IS)) {
         return unchanged();
     }
     match of(&next).filter(|node| node.active) {
@@ -75,21 +78,17 @@ fn status<'a>(seen: &'a Seen<'_>, node: &Listed) -> Option<&'a NodeStatus> {
     seen.nodes_status.known()?.get(&node.uid.to_string())
 }
 
-fn bring_back(seen: &Seen<'_>, view: &View, pod: &str, node: Option<&Listed>, rollout: &mut Rollout) -> Drain {
-    let mut drain = Drain::default();
-    // A node that is gone, or was taken out of maintenance, needs nothing.
-    let Some(node) = node.filter(|node| !node.active || status(seen, node).is_some_and(NodeStatus::in_maintenance))
-    else {
-        return drain;
-    };
-    drain.note = Some(pod.to_owned());
+/// `None` once there is nothing more to be done for it: the node is gone, or was taken out of maintenance.
+fn bring_back(seen: &Seen<'_>, view: &View, pod: &str, node: Option<&Listed>, rollout: &mut Rollout) -> Option<Drain> {
+    let node = node.filter(|node| !node.active || status(seen, node).is_none_or(NodeStatus::in_maintenance))?;
+    let mut drain = Drain { note: Some(pod.to_owned()), ..Drain::default() };
     rollout.hold(format!("{pod} serves again after its maintenance"));
     let back = view.nodes.iter().any(|node| node.pod == pod && node.state == NodeState::Member && node.active);
-    if back && seen.observed.round == 0 {
+    if back && status(seen, node).is_some() && seen.observed.round == 0 {
         let path = format!("/v1/nodes/{}/actions/maintenance_off", node.uid);
         drain.calls.push(Call::post(format!("{RETURN} {}", node.uid), path).body(&Nothing {}));
     }
-    drain
+    Some(drain)
 }
 
 fn empty(seen: &Seen<'_>, listed: &[Listed], node: &Listed, pod: &str, begun: bool, rollout: &mut Rollout) -> Drain {
@@ -105,7 +104,10 @@ fn empty(seen: &Seen<'_>, listed: &[Listed], node: &Listed, pod: &str, begun: bo
         rollout.hold(format!("{pod} has handed the cluster's mastership over"));
         return drain;
     }
-    let Some(status) = status(seen, node) else { return drain };
+    let Some(status) = status(seen, node) else {
+        rollout.hold(format!("the cluster says what {pod} serves"));
+        return drain;
+    };
     if status.in_maintenance() && status.master_shards.is_empty() {
         if let Some(bdb) = still_led(seen, node, pod) {
             rollout.hold(format!("clients of database `{bdb}` are no longer led to it"));

@@ -73,6 +73,7 @@ impl Plugin for Rec {
         } else {
             run(&seen, &view)
         };
+        let plan = recovery::take_back(plan, &seen);
         Ok(plan.note(&unsupported::Note { unsupported }))
     }
 }
@@ -123,6 +124,11 @@ fn run(seen: &Seen<'_>, view: &View) -> Plan {
     let parts = Parts::of(seen);
     let calls = calls::planned(seen, view, &course, &parts);
     let (state, missing) = state::of(seen, view, &course);
+    let failure = board::failure(seen, view);
+    let missing = missing.map(|text| match &failure {
+        Some(failure) if !text.contains(failure) => format!("{text}; its last attempt failed: {failure}"),
+        _ => text,
+    });
     let refused = calls::refused(seen, &parts);
     let not_recovered = match &course.recovery {
         Recovery::Refused(why) => Some(why.clone()),
@@ -142,9 +148,10 @@ fn run(seen: &Seen<'_>, view: &View) -> Plan {
     if !calls.is_empty() {
         // This round's status is not written, so what changed is told by the next one; only a retry or a refusal, which
         // the next round does not see, is news now.
-        let plan = refused.into_iter().fold(failed_nodes(plan, view), |plan, refused| {
-            plan.event(Event::warning(refused.reason, refused.message))
-        });
+        let news = failure.filter(|failure| board::kept(seen, board::FAILED) != Some(failure));
+        let plan = news.into_iter().fold(plan, |plan, failure| plan.event(Event::warning("BootstrapFailed", failure)));
+        let plan =
+            refused.into_iter().fold(plan, |plan, refused| plan.event(Event::warning(refused.reason, refused.message)));
         return calls.into_iter().fold(plan, Plan::call);
     }
     let plan = match (&course.next, refused) {
@@ -156,11 +163,11 @@ fn run(seen: &Seen<'_>, view: &View) -> Plan {
     };
     let plan =
         if seen.cluster.spec.persistent() { storage::events(plan, seen, &storage::progress(seen)) } else { plan };
-    warnings(changed(turns(plan, seen, view, &course, state), seen, state), seen)
+    warnings(changed(turns(plan, seen, view, &course), seen, state), seen)
 }
 
 /// Turns of a cluster's life that people want to hear of.
-fn turns(mut plan: Plan, seen: &Seen<'_>, view: &View, course: &Course, state: State) -> Plan {
+fn turns(mut plan: Plan, seen: &Seen<'_>, view: &View, course: &Course) -> Plan {
     if let Recovery::Reset { begins: true } = course.recovery {
         let text = "all pods are deleted, and the cluster is restored from its volumes; its databases need `rladmin recover all` afterwards";
         plan = plan.event(Event::normal("RecoveryStarted", text));
@@ -174,12 +181,12 @@ fn turns(mut plan: Plan, seen: &Seen<'_>, view: &View, course: &Course, state: S
     if course.recovered && !seen.recovered() {
         let pod = seen.pod_name(0);
         let text = format!(
-            "the cluster is restored; bring its databases back with `kubectl exec {pod} -- rladmin recover all`, and set spec.clusterRecovery to false"
+            "the cluster is restored; bring its databases back with `kubectl exec {pod} -- rladmin recover all`"
         );
         plan = plan.event(Event::normal("RecoveryCompleted", text));
     }
-    if state == State::Error && state_changes(seen, state) && recovery::quorum_lost(seen, view) {
-        plan = plan.event(Event::warning("QuorumLost", recovery::advice(seen)));
+    if let Some(advice) = state::lost(seen, view).filter(|_| board::kept(seen, board::QUORUM).is_none()) {
+        plan = plan.event(Event::warning("QuorumLost", advice));
     }
     if let (Next::Wait(why), Some(problem)) = (&course.next, racks::problem(seen))
         && *why == problem
@@ -198,8 +205,8 @@ fn turns(mut plan: Plan, seen: &Seen<'_>, view: &View, course: &Course, state: S
         plan = plan.event(Event::warning("LicenseExpired", text));
     }
     match &course.shrink.blocked {
-        Some(why) => plan.event(Event::warning("ScaleDownBlocked", why)),
-        None => plan,
+        Some(why) if course.shrink.told => plan.event(Event::warning("ScaleDownBlocked", why)),
+        _ => plan,
     }
 }
 
@@ -270,16 +277,6 @@ fn changed(plan: Plan, seen: &Seen<'_>, state: State) -> Plan {
     let before = seen.cluster.status.state.as_str();
     let before = if before.is_empty() { "None" } else { before };
     plan.event(Event::normal("StatusChange", format!("{before} -> {}", state.as_str())))
-}
-
-/// Nodes whose bootstrap failed and is tried again now.
-fn failed_nodes(plan: Plan, view: &View) -> Plan {
-    view.nodes.iter().fold(plan, |plan, node| match &node.state {
-        formation::NodeState::Failed { code, message } => {
-            plan.event(Event::warning("BootstrapFailed", format!("{}: {code} {message}", node.pod)))
-        }
-        _ => plan,
-    })
 }
 
 /// Said once, when the resource is new.

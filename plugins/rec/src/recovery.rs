@@ -3,7 +3,11 @@
 //! configuration when the cluster last answered (`board`); if it cannot, the next is tried. The databases are then recovered by people.
 //!
 //! It happens once for each time that `clusterRecovery` is set: that it is done is kept beside the pods' tasks, since a
-//! cluster must never be reset for a wish of long ago. It begins only while the cluster does not answer.
+//! cluster must never be reset for a wish of long ago; then the wish is taken back. It begins only while the cluster does not
+//! answer.
+
+use serde::Serialize;
+use stepwright_sdk::Plan;
 
 use crate::board;
 use crate::formation::{NodeState, View};
@@ -25,11 +29,18 @@ pub(crate) enum Recovery {
     Refused(String),
 }
 
+/// The field of the spec by which it is asked for.
+pub(crate) const REQUEST: &str = "spec.clusterRecovery";
 /// Word under which the end of a recovery is kept.
 pub(crate) const DONE: &str = "done";
 /// Word for its last part: the configuration is restored, and nodes join again. From there on nothing is reset any more for
 /// the same wish, however often the cluster does not answer on the way.
 pub(crate) const REJOINING: &str = "rejoining";
+
+/// The code of a node that reaches no majority (REST reference, 16.7, F2).
+const NO_QUORUM: &str = "no_quorum";
+const DIVIDED: &str = "its nodes run, and too few of them reach one another: look at the network between the pods, and at network policies; \
+    data is served meanwhile, and the cluster goes on by itself once they do, so that spec.clusterRecovery would only cost time";
 
 pub(crate) fn of(seen: &Seen<'_>, view: &View) -> Recovery {
     let spec = &seen.cluster.spec;
@@ -99,6 +110,19 @@ fn begin(seen: &Seen<'_>, view: &View) -> Recovery {
     Recovery::None
 }
 
+/// `REQUEST` at rest.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AtRest {
+    cluster_recovery: bool,
+}
+
+/// Takes the wish back once it is noted as fulfilled, and not sooner: were the note lost, the cluster would be reset again.
+pub(crate) fn take_back(plan: Plan, seen: &Seen<'_>) -> Plan {
+    let fulfilled = seen.cluster.spec.cluster_recovery && seen.recovered();
+    if fulfilled { plan.defaults(&AtRest { cluster_recovery: false }) } else { plan }
+}
+
 /// The recovery that the spec asks for has restored the configuration, and is not done.
 pub(crate) fn rejoining(seen: &Seen<'_>) -> bool {
     seen.cluster.spec.cluster_recovery && board::kept(seen, board::RECOVERY) == Some(REJOINING)
@@ -130,9 +154,13 @@ pub(crate) fn most_are_ready(seen: &Seen<'_>) -> bool {
     seen.statefulset.as_ref().is_some_and(|set| set.status.ready_replicas * 2 > seen.cluster.spec.nodes())
 }
 
-/// More than half of the nodes are not members that serve, as far as they say. A cluster that elects another master does
-/// not answer for a while either, but its pods stay ready meanwhile.
-pub(crate) fn quorum_lost(seen: &Seen<'_>, view: &View) -> bool {
-    let lost = view.formed_before && view.listed.is_err() && view.members().count() * 2 <= view.nodes.len();
-    lost && !most_are_ready(seen)
+/// That the cluster has no quorum, with what helps. More than half of the nodes are not members that serve, as far as they say;
+/// or they are, and say themselves that they reach no majority. A cluster that elects another master does not answer for a
+/// while either, but its pods stay ready meanwhile.
+pub(crate) fn quorum_lost(seen: &Seen<'_>, view: &View) -> Option<String> {
+    let why = view.listed.as_ref().err().filter(|_| view.formed_before && !most_are_ready(seen))?;
+    if view.members().count() * 2 <= view.nodes.len() {
+        return Some(advice(seen));
+    }
+    why.contains(NO_QUORUM).then(|| DIVIDED.to_owned())
 }

@@ -375,6 +375,7 @@ pub(crate) fn manifest() -> Manifest {
         .writes("v1", "PersistentVolumeClaim")
         // The StatefulSet controller wrote it when it made the claim.
         .takes("v1", "PersistentVolumeClaim", ["spec.resources.requests.storage"])
+        .resets(recovery::REQUEST, false)
         .writes("v1", "ServiceAccount")
         .writes("rbac.authorization.k8s.io/v1", "Role")
         .writes("rbac.authorization.k8s.io/v1", "RoleBinding")
@@ -391,6 +392,7 @@ pub(crate) fn manifest() -> Manifest {
             "POST /v1/cluster/actions/change_master",
             "GET /v1/nodes/*/actions/remove",
             "POST /v1/nodes/*/actions/remove",
+            "DELETE /v1/nodes/*/actions/remove",
             "GET /v1/nodes/*/actions/maintenance_on",
             "POST /v1/nodes/*/actions/maintenance_on",
             "POST /v1/nodes/*/actions/maintenance_off",

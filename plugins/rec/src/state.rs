@@ -47,6 +47,18 @@ impl State {
 /// States in which a cluster had served before, so that not to answer is an error and no beginning.
 const SERVED: [&str; 5] = ["Running", "RunningRollingUpdate", "Upgrade", "InvalidUpgrade", "Error"];
 
+fn served(seen: &Seen<'_>, view: &View) -> bool {
+    let last = seen.cluster.status.state.as_str();
+    // Pods that went, and then the majority: the state in between is no beginning.
+    let fell = last == State::Initializing.as_str() && recovery::had_majority(seen) && !recovery::rejoining(seen);
+    SERVED.contains(&last) || (fell && recovery::quorum_lost(seen, view).is_some())
+}
+
+/// That a cluster which served has lost its quorum, with what helps.
+pub(crate) fn lost(seen: &Seen<'_>, view: &View) -> Option<String> {
+    recovery::quorum_lost(seen, view).filter(|_| served(seen, view))
+}
+
 /// The state, and in words what is missing; nothing is missing when it is `Running`.
 pub(crate) fn of(seen: &Seen<'_>, view: &View, course: &Course) -> (State, Option<String>) {
     let next = &course.next;
@@ -77,10 +89,7 @@ pub(crate) fn of(seen: &Seen<'_>, view: &View, course: &Course) -> (State, Optio
     if !view.formed() {
         return (State::BootstrappingFirstPod, Some(waiting("the first node forms the cluster")));
     }
-    // Pods that went, and then the majority: the state in between is no beginning.
-    let last = seen.cluster.status.state.as_str();
-    let fell = last == State::Initializing.as_str() && recovery::had_majority(seen) && !recovery::rejoining(seen);
-    let served = SERVED.contains(&last) || (fell && recovery::quorum_lost(seen, view));
+    let served = served(seen, view);
     if let Err(why) = &view.listed {
         // While pods are replaced a master goes with its pod, and another one is elected.
         let changing = course.rollout.rolling && recovery::most_are_ready(seen);
@@ -91,8 +100,7 @@ pub(crate) fn of(seen: &Seen<'_>, view: &View, course: &Course) -> (State, Optio
             (false, _) => State::Initializing,
         };
         let text = waiting(&format!("the cluster does not answer: {why}"));
-        let lost = served && recovery::quorum_lost(seen, view);
-        return (state, Some(if lost { format!("{text}; {}", recovery::advice(seen)) } else { text }));
+        return (state, Some(lost(seen, view).map_or_else(|| text.clone(), |advice| format!("{text}; {advice}"))));
     }
     if served && (course.rollout.rolling || seen.image.upgrading) {
         let state = if seen.image.upgrading { State::Upgrade } else { State::RunningRollingUpdate };

@@ -30,7 +30,10 @@ const UNSUPPORTED: [(&str, &str); 21] = [
     ("bootstrapperResources", BOOTSTRAPPER),
     ("clusterCredentialSecretRole", VAULT),
     ("dmcExternalCBAAuthentication", "the server's API has no documented setting for it"),
-    ("ossClusterSettings", "databases with the OSS cluster API are reached inside the Kubernetes cluster only"),
+    (
+        "ossClusterSettings.podCIDRs",
+        "the server's API has no documented setting for it: each database tells its clients one kind of address",
+    ),
     ("podStartingPolicy", "a pod that does not start is told in the status; none is deleted for it"),
     ("redisEnterpriseServicesConfiguration.pdnsServer", "current versions of Redis Enterprise ignore it"),
     ("redisEnterpriseServicesConfiguration.saslauthd", "current versions of Redis Enterprise have no such service"),
@@ -57,7 +60,7 @@ const USAGE: &str = "this product reports no usage to anybody";
 const VAULT: &str = "secrets are kept in Kubernetes by this version";
 
 /// Fields that some step acts on. One that is in neither list is new to this version.
-const HANDLED: [&str; 59] = [
+const HANDLED: [&str; 60] = [
     "activeActive",
     "allowScaleDown",
     "antiAffinityAdditionalTopologyKeys",
@@ -84,6 +87,7 @@ const HANDLED: [&str; 59] = [
     "nodeSelector",
     "nodes",
     "ocspConfiguration",
+    "ossClusterSettings",
     "persistentSpec",
     "podAnnotations",
     "podAntiAffinity",

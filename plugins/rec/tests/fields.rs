@@ -76,6 +76,15 @@ fn plans(spec: &Value) -> BTreeMap<&'static str, Value> {
         "uid": 1, "name": "mydb", "port": 0, "crdt": true,
         "endpoints": [{ "port": 19621, "addr": ["10.9.0.10"], "addr_type": "internal" }],
     }]);
+    let mut rigger = Given::new::<ServicesRigger>(&cluster).fact("bdbs", &bdb);
+    if spec.get("ossClusterSettings").is_some() {
+        // There is somebody for whom clients outside are served.
+        let mut outside = bdb.clone();
+        outside[0]["oss_cluster"] = json!(true);
+        outside[0]["oss_cluster_api_preferred_ip_type"] = json!("external");
+        let pod = json!({ "kind": "Pod", "metadata": { "name": "rec-0" }, "status": { "podIP": "10.9.0.10" } });
+        rigger = rigger.fact("bdbs", &outside).object("pods", &pod);
+    }
     let mut larger = rec_world(World::running(), spec);
     for ordinal in 3..5 {
         larger.pods.push((format!("rec-{ordinal}"), Some(world::ip(ordinal)), world::says("completed")));
@@ -102,7 +111,7 @@ fn plans(spec: &Value) -> BTreeMap<&'static str, Value> {
         ("3 running", first),
         ("4 running, next round", read(second.run())),
         ("5 upgrade", read(Given::new::<Upgrade>(&cluster).run::<Upgrade>())),
-        ("6 services-rigger", read(Given::new::<ServicesRigger>(&cluster).fact("bdbs", &bdb).run::<ServicesRigger>())),
+        ("6 services-rigger", read(rigger.run::<ServicesRigger>())),
     ])
 }
 

@@ -154,6 +154,12 @@ fn a_node_is_emptied_before_its_pod_goes_and_serves_again_after() {
     down(&mut world, 1);
     assert_eq!((partition(&world), world.requests()), (1, vec![]));
     assert_eq!(noted(&world, "drained"), "rec-1");
+    // It serves again: the next one is emptied, too, before its pod goes.
+    let mut world = master(rolling(["a", "b", "b"]), 2);
+    world.configmaps = vec![board(&json!({ "drained": "rec-1" }))];
+    assert_eq!(partition(&world), 1);
+    assert_eq!(world.requests(), ["POST /v1/nodes/1/actions/maintenance_on to -"]);
+    assert_eq!(noted(&world, "drained"), "rec-0");
     // What a user put into maintenance is left there.
     let mut world = drained(World::running(), 1, 0);
     world.facts.push(bdb("active"));
@@ -359,6 +365,63 @@ fn a_doubt_stops_the_removal() {
 }
 
 #[test]
+fn a_removal_that_failed_is_tried_again_after_a_pause() {
+    let failed = json!({ "name": "remove_node", "status": "failed", "error": "insufficient_resources" });
+    let at = |now: &str, note: &str, replies: &[(&str, u16, &Value)]| {
+        let mut world = shrinking();
+        world.now = now.to_owned();
+        if !note.is_empty() {
+            world.configmaps = vec![board(&json!({ "removal": note }))];
+        }
+        world.round = u32::from(!replies.is_empty());
+        world.replies = replies.iter().map(|(id, status, body)| ((*id).to_owned(), *status, (*body).clone())).collect();
+        world
+    };
+    let none = json!({});
+    // Told once, and not touched until the pause is over, however often it is looked at.
+    let world = at("2026-01-01T00:00:00Z", "", &[("removal-of 5", 200, &failed)]);
+    assert!(events(&world).contains("Warning ScaleDownBlocked"));
+    assert_eq!((world.requests(), noted(&world, "removal")), (vec![], json!("5 2026-01-01T00:00:00Z failed")));
+    let note = "5 2026-01-01T00:00:00Z failed";
+    let world = at("2026-01-01T00:00:05Z", note, &[("removal-of 5", 200, &failed)]);
+    assert_eq!((events(&world).contains("ScaleDownBlocked"), noted(&world, "removal")), (false, json!(note)));
+    assert!(waits(&world).contains("it is tried again every 60 seconds"), "{}", waits(&world));
+    let world = at("2026-01-01T00:00:59Z", note, &[]);
+    assert_eq!(world.requests(), ["GET /v1/nodes/5/actions/remove to -"]);
+    // What is kept of the attempt is cleared, and the next one begins in the same pass.
+    let world = at("2026-01-01T00:01:00Z", note, &[]);
+    assert_eq!(
+        (world.requests(), noted(&world, "removal")),
+        (vec!["DELETE /v1/nodes/5/actions/remove to -".to_owned()], json!(note))
+    );
+    for status in [200, 404] {
+        let world = at("2026-01-01T00:01:00Z", note, &[("clear-removal 5", status, &none)]);
+        assert_eq!(world.requests(), ["POST /v1/nodes/5/actions/remove to -"]);
+        assert_eq!(noted(&world, "removal"), "5 2026-01-01T00:01:00Z again");
+        assert!(!events(&world).contains("ScaleDownBlocked"));
+    }
+    let world = at("2026-01-01T00:01:00Z", note, &[("clear-removal 5", 500, &none)]);
+    assert_eq!(world.requests(), [""; 0]);
+    // It fails as before: no news. What was cleared by hand is tried at once; another node begins anew.
+    let world = at("2026-01-01T00:01:05Z", "5 2026-01-01T00:01:00Z again", &[("removal-of 5", 200, &failed)]);
+    assert_eq!(
+        (events(&world).contains("ScaleDownBlocked"), noted(&world, "removal")),
+        (false, json!("5 2026-01-01T00:01:00Z failed"))
+    );
+    let world = at("2026-01-01T00:00:10Z", note, &[("removal-of 5", 404, &none)]);
+    assert_eq!(world.requests(), ["POST /v1/nodes/5/actions/remove to -"]);
+    let world = at("2026-01-01T00:00:10Z", "4 2026-01-01T00:00:00Z failed", &[("removal-of 5", 200, &failed)]);
+    assert!(events(&world).contains("ScaleDownBlocked"));
+    // It is kept while the cluster does not answer, and goes with the node.
+    let mut world = at("2026-01-01T00:00:10Z", note, &[]);
+    world.facts.clear();
+    assert_eq!(noted(&world, "removal"), note);
+    let mut world = World::running();
+    world.configmaps = vec![board(&json!({ "removal": note }))];
+    assert_eq!(noted(&world, "removal"), Value::Null);
+}
+
+#[test]
 fn while_members_are_not_known_no_pod_is_taken_away() {
     let mut world = shrinking();
     world.facts.clear();
@@ -401,7 +464,21 @@ fn a_lost_quorum_is_told_with_the_command_that_helps() {
     assert!(events(&world).contains("Warning QuorumLost"));
     let mut again = lost();
     again.status["state"] = json!("Error");
+    again.configmaps = vec![board(&json!({ "quorum": noted(&world, "quorum") }))];
     assert!(!events(&again).contains("QuorumLost"), "told once");
+}
+
+#[test]
+fn nodes_that_do_not_reach_one_another_are_no_reason_to_recover() {
+    let mut world = World::running();
+    world.facts.clear();
+    world.unknown = Some("GET /v1/nodes: HTTP status 503, no_quorum: the cluster has no quorum".into());
+    world.statefulset.as_mut().unwrap()["status"]["readyReplicas"] = json!(3);
+    assert!(!events(&world).contains("QuorumLost"), "they may be electing a master");
+    world.status["state"] = json!("Error");
+    world.statefulset.as_mut().unwrap()["status"]["readyReplicas"] = json!(0);
+    assert!(waits(&world).contains("look at the network between the pods"), "{}", waits(&world));
+    assert!(events(&world).contains("Warning QuorumLost"));
 }
 
 #[test]
@@ -517,8 +594,23 @@ fn a_recovery_happens_once_for_each_wish() {
     world.spec["clusterRecovery"] = json!(true);
     world.configmaps = vec![done.clone()];
     assert_eq!(world.state(), "Error", "the wish was fulfilled before");
+    assert_eq!(world.plan()["defaults"], json!({ "clusterRecovery": false }), "it is taken back");
     world.spec["clusterRecovery"] = json!(false);
     assert!(!world.plan()["desired"].to_string().contains(r#""recovery":"done""#), "taken back, it may be made again");
+    assert_eq!(world.plan()["defaults"], Value::Null);
+}
+
+#[test]
+fn the_wish_for_a_recovery_is_taken_back_once_its_end_is_noted() {
+    let mut world = World::running();
+    world.spec["clusterRecovery"] = json!(true);
+    world.status["state"] = json!("Initializing");
+    let ends = world.plan();
+    assert!(ends["events"].to_string().contains("RecoveryCompleted"));
+    assert_eq!(ends["defaults"], Value::Null, "first the note, then the wish");
+    world.status["state"] = json!("Running");
+    world.configmaps = vec![board(&json!({ "recovery": "done" }))];
+    insta::assert_yaml_snapshot!(world.answer());
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! What is read by calls, because it is no fact: roles, ACLs and alerts (REST reference, 6.7 and 9).
+//! What the spec names and the database itself does not show: roles and ACLs, which are read by calls, and alerts, which are a
+//! fact (REST reference, 6.7 and 9).
 
 use std::collections::BTreeMap;
 
@@ -21,13 +22,6 @@ struct Named {
     name: String,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct ShownAlert {
-    enabled: bool,
-    threshold: Option<crate::spec::Threshold>,
-}
-
 /// Of the body of `POST /v1/bdbs/alerts/{uid}`. Thresholds are texts.
 #[derive(Debug, Serialize)]
 pub(crate) struct Alert {
@@ -37,15 +31,12 @@ pub(crate) struct Alert {
 }
 
 /// The reads that the spec needs of an existing database.
-pub(crate) fn calls(seen: &Seen<'_>, bdb: &Bdb) -> Vec<Call> {
+pub(crate) fn calls(seen: &Seen<'_>) -> Vec<Call> {
     let spec = &seen.database.spec;
     let mut calls = Vec::new();
     if !spec.roles_permissions.is_empty() {
         calls.push(Call::get("read roles", "/v1/roles"));
         calls.push(Call::get("read acls", "/v1/redis_acls"));
-    }
-    if !spec.alert_settings.is_empty() || seen.database.status.managed_fields.iter().any(|it| it.starts_with(ALERTS)) {
-        calls.push(Call::get("read alerts", format!("/v1/bdbs/alerts/{}", bdb.uid)));
     }
     calls
 }
@@ -100,27 +91,37 @@ pub(crate) fn roles(seen: &Seen<'_>, bdb: &Bdb) -> Option<Result<Vec<RolePermiss
     }))
 }
 
-/// Alerts that are not as the spec says, or were once and are no longer in it.
-pub(crate) fn alerts(seen: &Seen<'_>) -> BTreeMap<String, Alert> {
-    let Some(reply) = seen.observed.reply("read alerts").filter(|reply| reply.is_success()) else {
-        return BTreeMap::new();
-    };
-    let shown: BTreeMap<String, ShownAlert> = reply.json().unwrap_or_default();
+/// Alerts of a database that are not as the spec says, or were once and are no longer in it. None, while they are not known.
+pub(crate) fn alerts(seen: &Seen<'_>, bdb: &Bdb) -> BTreeMap<String, Alert> {
+    let Some(all) = seen.alerts.known() else { return BTreeMap::new() };
+    let shown = all.get(&bdb.uid.to_string());
+    let shown = |name: &str| shown.and_then(|shown| shown.get(name));
     let spec = &seen.database.spec.alert_settings;
     let mut wanted = BTreeMap::new();
     for (name, alert) in spec {
         let threshold = alert.threshold.as_ref().map(ToString::to_string);
-        let (is_on, has) = shown.get(name).map_or((false, None), |it| (it.enabled, it.threshold.as_ref()));
-        let has = has.map(ToString::to_string);
-        if alert.enabled != is_on || threshold.as_ref().is_some_and(|wanted| Some(wanted) != has.as_ref()) {
+        let differs = match shown(name) {
+            // A threshold matters as soon as somebody is to be told.
+            None => alert.enabled,
+            Some(_) if !alert.enabled => true,
+            Some(on) => threshold
+                .as_ref()
+                .is_some_and(|wanted| Some(wanted) != on.threshold.as_ref().map(ToString::to_string).as_ref()),
+        };
+        if differs {
             wanted.insert(name.clone(), Alert { enabled: alert.enabled, threshold });
         }
     }
     let managed = seen.database.status.managed_fields.iter().filter_map(|field| field.strip_prefix(ALERTS));
-    for name in managed.filter(|name| !spec.contains_key(*name)) {
-        if shown.get(name).is_some_and(|it| it.enabled) {
-            wanted.insert(name.to_owned(), Alert { enabled: false, threshold: None });
-        }
+    for name in managed.filter(|name| !spec.contains_key(*name) && shown(name).is_some()) {
+        wanted.insert(name.to_owned(), Alert { enabled: false, threshold: None });
     }
     wanted
+}
+
+/// Why alerts that the spec names, or named, cannot be compared.
+pub(crate) fn alerts_unknown(seen: &Seen<'_>) -> Option<String> {
+    let managed = seen.database.status.managed_fields.iter().any(|field| field.starts_with(ALERTS));
+    let why = seen.alerts.unknown().filter(|_| managed || !seen.database.spec.alert_settings.is_empty())?;
+    Some(format!("alerts of the cluster are not known: {why}"))
 }

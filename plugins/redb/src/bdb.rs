@@ -68,6 +68,13 @@ impl Bdb {
         }
     }
 
+    /// Where clients from outside begin, as `address:port`, once nodes have addresses there.
+    pub(crate) fn outside(&self) -> Vec<String> {
+        let all = self.endpoints.iter().flatten();
+        let outside = all.filter(|endpoint| endpoint.port != 0 && endpoint.addr_type.as_deref() == Some("external"));
+        outside.flat_map(|endpoint| endpoint.addr.iter().map(|addr| format!("{addr}:{}", endpoint.port))).collect()
+    }
+
     /// Shards as the license counts them, replicas included.
     pub(crate) fn licensed_shards(&self) -> u64 {
         let replicas = if self.replication.unwrap_or_default() { 2 } else { 1 };

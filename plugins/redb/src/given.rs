@@ -5,7 +5,7 @@ use stepwright_sdk::SecretValue;
 
 use crate::backup::{LOCATION, Location};
 use crate::hidden::Hidden;
-use crate::replica::{SOURCES, Source};
+use crate::replica::{self, SOURCES, Source};
 use crate::seen::Seen;
 use crate::settings::{Bdb, Module};
 use crate::spec::said;
@@ -59,7 +59,7 @@ impl Given {
         let password = sasl(seen, "password", SASL_PASSWORD);
         Self {
             backup_location: Location::of(spec).filter(|place| place.missing(seen).is_none()),
-            replica_sources: some(Source::all(spec)),
+            replica_sources: some(Source::all(seen).unwrap_or_default()),
             authentication_ssl_client_certs: some(certs.collect()),
             authentication_sasl_uname: name.as_ref().map(Hidden::value),
             authentication_sasl_pass: password.as_ref().map(Hidden::value),
@@ -151,7 +151,15 @@ pub(crate) fn sasl_missing(seen: &Seen<'_>) -> Option<String> {
         .find_map(|hidden| hidden.missing(seen, "spec.memcachedSaslSecretName"))
 }
 
+/// Why the database cannot be made, or left with those that it has: with fewer certificates others could log in, or nobody.
+pub(crate) fn certificate_missing(seen: &Seen<'_>) -> Option<String> {
+    let all = seen.database.spec.client_authentication_certificates.iter();
+    let mut hidden = all.map(|secret| Hidden { of: CLIENT_CERTS, secret: secret.clone(), key: "cert" });
+    hidden.find_map(|hidden| hidden.lacks(seen, "spec.clientAuthenticationCertificates"))
+}
+
 /// Why a part of the spec has to wait; the rest is done all the same.
 pub(crate) fn held_back(seen: &Seen<'_>) -> Option<String> {
-    Location::of(&seen.database.spec)?.missing(seen)
+    let place = Location::of(&seen.database.spec).and_then(|place| place.missing(seen));
+    place.or_else(|| replica::missing(seen))
 }

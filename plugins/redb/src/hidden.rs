@@ -34,15 +34,23 @@ impl Hidden {
         format!("{}.{}.{}", self.of, self.secret, self.key)
     }
 
+    /// Fingerprint of what the cluster was given.
+    pub(crate) fn given<'s>(&self, seen: &'s Seen<'_>) -> Option<&'s str> {
+        seen.secret_value(&seen.in_force(), &self.copy())
+    }
+
     /// The cluster was not given it, or was given another.
-    ///
-    /// Secrets that a list of the spec names are not seen, so a change inside of one is not noticed.
     pub(crate) fn is_new(&self, seen: &Seen<'_>) -> bool {
-        let Some(given) = seen.secret_value(&seen.in_force(), &self.copy()) else { return true };
+        let Some(given) = self.given(seen) else { return true };
         seen.secret_value(&self.secret, self.key).is_some_and(|now| now != given)
     }
 
-    /// Why it cannot be given; only of a Secret that is seen.
+    /// Why it cannot be given, to a cluster that does not have it yet.
+    pub(crate) fn lacks(&self, seen: &Seen<'_>, field: &str) -> Option<String> {
+        if self.given(seen).is_some() { None } else { self.missing(seen, field) }
+    }
+
+    /// Why it cannot be given.
     pub(crate) fn missing(&self, seen: &Seen<'_>, field: &str) -> Option<String> {
         let Self { secret, key, .. } = self;
         match seen.secret(secret) {

@@ -46,7 +46,7 @@ fn next(seen: &Seen<'_>, cluster: &Cluster, secret: Option<&DatabaseSecret<'_>>,
         step.call = step.call.body(&upgrade);
         return Some(step);
     }
-    let alerts = asked::alerts(seen);
+    let alerts = asked::alerts(seen, bdb);
     if alerts.is_empty() {
         return None;
     }
@@ -93,7 +93,8 @@ pub(crate) fn keep(
     let names = step.names.join(", ");
     match update {
         None => {}
-        Some((_, Outcome::Accepted, ALERT)) => {}
+        // The list shows them with the next look.
+        Some((_, Outcome::Accepted, ALERT)) => return Ok(rest(seen, bdb, status, Some((Outcome::Accepted, ALERT)))),
         Some((reply, Outcome::Accepted, _)) => {
             // Accepted, and not begun as far as can be seen.
             "active-change-pending".clone_into(&mut status.status);
@@ -168,7 +169,7 @@ fn rest(seen: &Seen<'_>, bdb: &Bdb, mut status: Status, sent: Option<(Outcome, &
         // What was sent just now has settled it.
         Some((Outcome::Accepted, kind)) if *kind == ALERT => status.settled(seen),
         Some((Outcome::Accepted, _)) | None => {
-            let reads = asked::calls(seen, bdb);
+            let reads = asked::calls(seen);
             if reads.is_empty() {
                 status.settled(seen);
             } else if sent.is_some() {
@@ -189,7 +190,7 @@ fn rest(seen: &Seen<'_>, bdb: &Bdb, mut status: Status, sent: Option<(Outcome, &
         decision.events.push(Event::warning("MissingRoleUIDs", why));
         return decision;
     }
-    match held_back(seen) {
+    match held_back(seen).or_else(|| asked::alerts_unknown(seen)) {
         Some(why) => Decision::waiting(status, why, None),
         None => Decision::done(status),
     }

@@ -3,7 +3,7 @@
 use stepwright_sdk::{Call, Event, Failure, Observed, Plan};
 
 use crate::decision::{AFTER_REFUSAL, AFTER_SILENCE, Decision, SOON, license_holds};
-use crate::given::{Given, sasl_missing};
+use crate::given::{Given, certificate_missing, sasl_missing};
 use crate::refusal::{Outcome, outcome};
 use crate::secret::DatabaseSecret;
 use crate::seen::Seen;
@@ -50,7 +50,8 @@ fn decide(
         (None, Some(_)) => Status::absent(seen),
         (None, None) => Status::waiting(seen),
     };
-    if let Some(why) = secret.and_then(DatabaseSecret::not_ready).or_else(|| sasl_missing(seen)) {
+    let missing = || sasl_missing(seen).or_else(|| certificate_missing(seen));
+    if let Some(why) = secret.and_then(DatabaseSecret::not_ready).or_else(missing) {
         return Ok(Decision::waiting(status(), why, None));
     }
     let (name, state) = (&cluster.id.name, cluster.status.state.as_str());

@@ -1,8 +1,12 @@
 //! Databases that this one is a copy of (reference, 3.17; REST reference, 6.2, `replica_sources`).
+//!
+//! Another resource is found by its tags in the cluster's list, and opened with the password of the Secret that is made for it.
+//! One whose Secret has another name is followed by its address in a Secret.
 
 use serde::{Deserialize, Serialize};
-use stepwright_sdk::SecretValue;
+use stepwright_sdk::{SecretValue, address, plain};
 
+use crate::bdb::{MANAGED_BY, REDB_NAME, REDB_NAMESPACE};
 use crate::hidden::Hidden;
 use crate::seen::Seen;
 use crate::settings::Bdb;
@@ -12,6 +16,13 @@ pub(crate) const SOURCES: &str = "replica_sources";
 /// `spec.replicaSources[].replicaSourceType`: the address is in a Secret.
 const SECRET: &str = "SECRET";
 const REDB: &str = "REDB";
+
+/// Where another resource's database is, and what opens it.
+struct Origin {
+    host: String,
+    /// Fingerprint of the password that it has now, where that can be told.
+    password: Option<String>,
+}
 
 /// A source that is wanted.
 #[derive(Serialize)]
@@ -31,6 +42,9 @@ pub(crate) struct Source {
     replication_tls_sni: Option<String>,
     #[serde(skip)]
     pub(crate) hidden: Vec<Hidden>,
+    /// Of a source that is another resource.
+    #[serde(skip)]
+    origin: Option<Origin>,
 }
 
 /// A source as the cluster shows it.
@@ -46,28 +60,59 @@ pub(crate) struct Shown {
 }
 
 impl Source {
-    fn of(source: &ReplicaSource) -> Self {
+    /// Why not, in words, while its address is not known, or what opens it.
+    fn of(source: &ReplicaSource, seen: &Seen<'_>) -> Result<Self, String> {
         let hidden = |secret: &str, key| Hidden { of: SOURCES, secret: secret.to_owned(), key };
-        let uri = hidden(&source.replica_source_name, "uri");
+        let (uri, opens, origin) = if source.replica_source_type == REDB {
+            let origin = Origin::of(&source.replica_source_name, seen).ok_or_else(|| {
+                format!(
+                    "spec.replicaSources names database `{}`, which the cluster does not have for a RedisEnterpriseDatabase of \
+                     namespace `{}`: make it; until then none of the sources is followed",
+                    source.replica_source_name,
+                    seen.observed.namespace()
+                )
+            })?;
+            let opens = hidden(&secret_of(&source.replica_source_name), "password");
+            (address([plain("redis://:"), opens.value(), plain(format!("@{}", origin.host))]), opens, Some(origin))
+        } else {
+            let uri = hidden(&source.replica_source_name, "uri");
+            (uri.value(), uri, None)
+        };
         let server = said(source.server_cert_secret.as_ref()).map(|secret| hidden(secret, "cert"));
         let client = said(source.client_key_secret.as_ref());
         let cert = client.map(|secret| hidden(secret, "cert"));
         let key = client.map(|secret| hidden(secret, "key"));
-        Self {
-            uri: uri.value(),
+        let hidden: Vec<Hidden> =
+            [Some(opens), server.clone(), cert.clone(), key.clone()].into_iter().flatten().collect();
+        // The Secret of another resource is not seen; that resource has one as soon as its database is there.
+        let seen_ones = hidden.iter().skip(usize::from(origin.is_some()));
+        if let Some(why) = seen_ones.filter_map(|hidden| hidden.lacks(seen, "spec.replicaSources")).next() {
+            return Err(format!("{why}; until then none of the sources is followed"));
+        }
+        Ok(Self {
+            uri,
             encryption: server.as_ref().map(|_| true),
             server_cert: server.as_ref().map(Hidden::value),
             client_cert: cert.as_ref().map(Hidden::value),
             client_key: key.as_ref().map(Hidden::value),
             compression: source.compression,
             replication_tls_sni: said(source.tls_sni_name.as_ref()).map(str::to_owned),
-            hidden: [Some(uri), server, cert, key].into_iter().flatten().collect(),
-        }
+            hidden,
+            origin,
+        })
     }
 
-    /// Those that the spec names. None, as long as one of them cannot be acted on: half of the sources is another database.
-    pub(crate) fn all(spec: &Spec) -> Vec<Self> {
-        if unsupported(spec) { Vec::new() } else { spec.replica_sources.iter().map(Self::of).collect() }
+    /// Those that the spec names. `None` as long as one of them is not known: half of the sources is another database.
+    pub(crate) fn all(seen: &Seen<'_>) -> Option<Vec<Self>> {
+        seen.database.spec.replica_sources.iter().map(|source| Self::of(source, seen).ok()).collect()
+    }
+
+    /// The cluster shows another address of it, or its password is not the one that the cluster was given.
+    fn moved(&self, seen: &Seen<'_>, shown: &Shown) -> bool {
+        let Some(origin) = &self.origin else { return false };
+        let opens = self.hidden.first().and_then(|opens| opens.given(seen));
+        let shown = shown.uri.as_deref().map(endpoint_host);
+        shown != Some(&origin.host) || origin.password.as_deref().is_some_and(|now| Some(now) != opens)
     }
 
     pub(crate) fn differ(wanted: &[Self], seen: &Seen<'_>, bdb: &Bdb) -> bool {
@@ -75,6 +120,7 @@ impl Source {
         let same = |(wanted, shown): (&Self, &Shown)| {
             wanted.compression.is_none_or(|level| level == shown.compression.unwrap_or_default())
                 && said(wanted.replication_tls_sni.as_ref()) == said(shown.replication_tls_sni.as_ref())
+                && !wanted.moved(seen, shown)
         };
         shown.len() != wanted.len()
             || !wanted.iter().zip(shown).all(same)
@@ -82,28 +128,40 @@ impl Source {
     }
 }
 
-/// The Secrets that the sources name.
-pub(crate) fn secrets(spec: &Spec) -> Vec<&str> {
-    let mut names: Vec<&str> = Vec::new();
-    for source in &spec.replica_sources {
-        let all =
-            [Some(&source.replica_source_name), source.server_cert_secret.as_ref(), source.client_key_secret.as_ref()];
-        names.extend(all.into_iter().filter_map(said));
+impl Origin {
+    /// By the name of a resource of the same namespace.
+    fn of(name: &str, seen: &Seen<'_>) -> Option<Self> {
+        let bdb = seen.bdbs.known()?.iter().find(|bdb| {
+            bdb.tag(REDB_NAME) == Some(name)
+                && bdb.tag(REDB_NAMESPACE) == Some(seen.observed.namespace())
+                && bdb.tag(MANAGED_BY).is_some()
+        })?;
+        let (host, port) = bdb.endpoint()?;
+        let host = seen.host(host, port);
+        // A password that is shown as something else than it is would pass for a new one for ever.
+        let password = bdb.authentication_redis_pass.clone().filter(|_| !seen.passwords_are_masked());
+        Some(Self { host: format!("{host}:{port}"), password })
     }
-    names.dedup();
-    names
 }
 
-/// A source is another resource, whose address and password would have to be put together.
-pub(crate) fn unsupported(spec: &Spec) -> bool {
-    spec.replica_sources.iter().any(|source| source.replica_source_type == REDB)
+/// The Secret that is made for a database.
+fn secret_of(database: &str) -> String {
+    format!("redb-{database}")
 }
 
-pub(crate) fn rules(spec: &Spec, check: &mut dyn FnMut(bool, &str, String)) {
+/// Why the cluster cannot be told of the sources yet.
+pub(crate) fn missing(seen: &Seen<'_>) -> Option<String> {
+    seen.database.spec.replica_sources.iter().find_map(|source| Source::of(source, seen).err())
+}
+
+pub(crate) fn rules(spec: &Spec, own: &str, check: &mut dyn FnMut(bool, &str, String)) {
     for source in &spec.replica_sources {
         let kind = &source.replica_source_type;
         let text = format!("must be SECRET or REDB; it is `{kind}`");
         check([SECRET, REDB].contains(&kind.as_str()), "spec.replicaSources.replicaSourceType", text);
+        let itself = kind == REDB && source.replica_source_name == own;
+        let text = "names the database itself, which cannot be a copy of its own: name another";
+        check(!itself, "spec.replicaSources.replicaSourceName", text.to_owned());
         let level = source.compression.unwrap_or_default();
         check(
             (0..=6).contains(&level),

@@ -81,7 +81,7 @@ pub(crate) fn of_spec(seen: &Seen<'_>, cluster: &Cluster) -> Vec<Violation> {
     );
     memcached(spec, &mut check);
     backup::rules(spec, &mut check);
-    replica::rules(spec, &mut check);
+    replica::rules(spec, name, &mut check);
     for pair in &spec.roles_permissions {
         let text = format!("must be redis-enterprise; it is `{}`", pair.type_);
         check(["", "redis-enterprise"].contains(&pair.type_.as_str()), "spec.rolesPermissions.type", text);

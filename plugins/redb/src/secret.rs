@@ -83,6 +83,9 @@ impl<'a> DatabaseSecret<'a> {
         if let Some(names) = service_names(seen, port) {
             values.insert("service_names", plain(names));
         }
+        if let Some(nodes) = oss_startup_nodes(seen) {
+            values.insert("oss_startup_nodes", plain(nodes));
+        }
         let plan = if self.adopted {
             if values.is_empty() {
                 return plan;
@@ -111,6 +114,13 @@ impl<'a> DatabaseSecret<'a> {
         let body = Body { metadata: Some(Metadata { labels }), string_data: values };
         plan.desire("v1", "Secret", self.name.clone(), &body)
     }
+}
+
+/// Where clients of the OSS cluster API begin that come from outside.
+fn oss_startup_nodes(seen: &Seen<'_>) -> Option<String> {
+    let settings = seen.database.spec.oss_cluster_settings.as_ref()?;
+    let bdb = seen.bdbs.known().and_then(|bdbs| seen.own(bdbs)).filter(|_| settings.enable_external_access)?;
+    Some(bdb.outside().join(",")).filter(|nodes| !nodes.is_empty())
 }
 
 /// What the services-rigger calls the Services of this database; some names need the port.

@@ -22,6 +22,15 @@ pub(crate) struct Seen<'a> {
     pub(crate) license: Fact<License>,
     cluster_settings: Fact<ClusterSettings>,
     pub(crate) policy: Fact<Policy>,
+    /// By database: alerts that are enabled.
+    pub(crate) alerts: Fact<BTreeMap<String, BTreeMap<String, EnabledAlert>>>,
+}
+
+/// One of `GET /v1/bdbs/alerts` (REST reference, 6.7), of those that are enabled.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct EnabledAlert {
+    pub(crate) threshold: Option<crate::spec::Threshold>,
 }
 
 /// Values are fingerprints.
@@ -108,11 +117,15 @@ pub(crate) fn manifest() -> Manifest {
                     "$(spec.backup.abs.absSecretName)",
                     "$(spec.backup.gcs.gcsSecretName)",
                     "$(spec.backup.sftp.sftpSecretName)",
+                    "$(spec.clientAuthenticationCertificates[])",
+                    "$(spec.replicaSources[].replicaSourceName)",
+                    "$(spec.replicaSources[].serverCertSecret)",
+                    "$(spec.replicaSources[].clientKeySecret)",
                 ])
                 .fields(["data"]),
         )
         .observe(Observe::new("own-secrets", "v1", "Secret").fields(["metadata.name"]))
-        .facts(["bdbs", "license", "cluster", "policy"])
+        .facts(["bdbs", "license", "cluster", "policy", "alerts"])
         // Of thousands of databases: this one, those that stand in its way by name or by port.
         .fact_part(
             "bdbs",
@@ -134,7 +147,6 @@ pub(crate) fn manifest() -> Manifest {
             "PUT /v1/bdbs/*",
             "DELETE /v1/bdbs/*",
             "POST /v1/bdbs/*/upgrade",
-            "GET /v1/bdbs/alerts/*",
             "POST /v1/bdbs/alerts/*",
             "GET /v1/roles",
             "GET /v1/redis_acls",
@@ -158,6 +170,7 @@ impl<'a> Seen<'a> {
             license: observed.fact("license"),
             cluster_settings: observed.fact("cluster"),
             policy: observed.fact("policy"),
+            alerts: observed.fact("alerts"),
         })
     }
 
@@ -185,6 +198,15 @@ impl<'a> Seen<'a> {
     /// The cluster is in another namespace.
     pub(crate) fn is_guest(&self) -> bool {
         self.cluster_namespace() != self.observed.namespace()
+    }
+
+    /// The host of an endpoint: as the cluster says, or as it names them.
+    pub(crate) fn host(&self, said: Option<&str>, port: u16) -> String {
+        let cluster = self.cluster_name().unwrap_or_default();
+        said.map_or_else(
+            || format!("redis-{port}.{cluster}.{}.svc.cluster.local", self.cluster_namespace()),
+            str::to_owned,
+        )
     }
 
     /// The cluster's pods are still wanted by somebody.

@@ -128,6 +128,7 @@ pub(crate) struct Endpoint {
     pub(crate) dns_name: Option<String>,
     pub(crate) port: u16,
     pub(crate) addr_type: Option<String>,
+    pub(crate) addr: Vec<String>,
 }
 
 /// Who may do what, by the uids of a role and an ACL.

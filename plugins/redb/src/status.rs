@@ -166,11 +166,7 @@ impl Status {
         status.last_updated = said(bdb.last_changed_time.as_ref()).or(status.last_updated);
         status.version = said(bdb.version.as_ref()).or(status.version);
         if let Some((host, port)) = bdb.endpoint() {
-            let cluster = seen.cluster_name().unwrap_or_default();
-            let namespace = seen.cluster_namespace();
-            let host = host.map(str::to_owned);
-            let host = host.unwrap_or_else(|| format!("redis-{port}.{cluster}.{namespace}.svc.cluster.local"));
-            status.internal_endpoints = vec![InternalEndpoint { host, port }];
+            status.internal_endpoints = vec![InternalEndpoint { host: seen.host(host, port), port }];
         }
         if bdb.status == "active" {
             let listed = bdb.shard_list.as_ref().map(|list| list.len() as u64).filter(|shards| *shards > 0);

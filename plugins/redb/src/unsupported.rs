@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 
-use crate::replica;
 use crate::rules;
 use crate::seen::Seen;
 use crate::settings::Bdb;
@@ -35,13 +34,6 @@ pub(crate) fn fields(seen: &Seen<'_>, bdb: Option<&Bdb>) -> Vec<Field> {
             spec.upgrade_spec.upgrade_modules_to_latest,
             "spec.upgradeSpec.upgradeModulesToLatest",
             "an upgrade of a database always takes its modules along since Redis Enterprise 7.8.2; remove it",
-        ),
-        (
-            replica::unsupported(spec),
-            "spec.replicaSources",
-            "the address of another RedisEnterpriseDatabase holds a password that cannot be put into an address here: \
-             write the address into a Secret under the key `uri`, and name that with type SECRET; until then none of the \
-             sources is acted on",
         ),
         (
             spec.backup.as_ref().is_some_and(|backup| backup.swift.is_some()),
@@ -89,22 +81,6 @@ pub(crate) fn fields(seen: &Seen<'_>, bdb: Option<&Bdb>) -> Vec<Field> {
             rules::made_by(first)
         );
         add("metadata.name", text);
-    }
-    let unseen = |names: Vec<&str>| {
-        let names: Vec<String> =
-            names.into_iter().filter(|name| seen.secret(name).is_none()).map(|name| format!("`{name}`")).collect();
-        (!names.is_empty()).then(|| names.join(", "))
-    };
-    // Secrets that stand in a list are given to the cluster, but not watched.
-    if let Some(names) = unseen(spec.client_authentication_certificates.iter().map(String::as_str).collect()) {
-        let text =
-            format!("another certificate inside of a Secret is not noticed ({names}): name another Secret instead");
-        add("spec.clientAuthenticationCertificates", text);
-    }
-    let sources = if replica::unsupported(spec) { Vec::new() } else { replica::secrets(spec) };
-    if let Some(names) = unseen(sources) {
-        let text = format!("another value inside of a Secret is not noticed ({names}): name another Secret instead");
-        add("spec.replicaSources", text);
     }
     if seen.passwords_are_masked() && spec.default_user() {
         let text = "the cluster hides passwords (mask_bdb_credentials), so a change in the Secret is not noticed";

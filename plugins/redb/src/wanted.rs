@@ -167,9 +167,10 @@ fn settings(seen: &Seen<'_>, bdb: Option<&Bdb>) -> Settings {
             // As soon as the database is there: who may log in is no reason not to make it.
             None => None,
         },
-        replica_sync: match Source::all(spec).is_empty() {
-            false => Some("enabled".to_owned()),
-            true => (spec.replica_sources.is_empty() && seen.managed(REPLICA_SOURCES)).then(|| "disabled".to_owned()),
+        replica_sync: match Source::all(seen) {
+            None => None,
+            Some(all) if all.is_empty() => seen.managed(REPLICA_SOURCES).then(|| "disabled".to_owned()),
+            Some(_) => Some("enabled".to_owned()),
         },
         tags: Some(tags(seen, bdb)),
         ..backup(seen, bdb)

@@ -1,4 +1,4 @@
-//! Roles, ACLs and alerts, which are read by calls, and upgrades of the version.
+//! Roles and ACLs, which are read by calls, alerts, which are a fact, and upgrades of the version.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking, in its helpers too")]
 
 mod common;
@@ -70,31 +70,43 @@ fn alerts_are_set_kept_and_turned_off() {
         "bdb_size": { "enabled": true, "threshold": "70" }, "bdb_high_latency": { "enabled": true, "threshold": 3000 },
         "bdb_long_running_action": { "enabled": false },
     } } });
-    let alert = |enabled: bool, threshold: &str| json!({ "enabled": enabled, "threshold": threshold, "severity": "WARNING", "state": false });
     let shown = json!({
-        "bdb_size": alert(true, "80"), "bdb_high_latency": alert(true, "3000"), "bdb_ram_values": alert(true, "80"),
-        "bdb_long_running_action": { "enabled": false, "state": false },
+        "1": { "bdb_size": { "threshold": "80" }, "bdb_high_latency": { "threshold": "3000" }, "bdb_ram_values": { "threshold": "80" } },
+        "2": { "bdb_long_running_action": { "threshold": null } },
     });
     let bdbs = json!([bdb(&json!({}))]);
-    let read = plan(&world(&active_redb(&spec), &bdbs));
-    assert_eq!(read["calls"][0]["request"], "GET /v1/bdbs/alerts/1 to -");
-    let sent = plan(&world(&active_redb(&spec), &bdbs).reply("read alerts", 200, &shown));
+    let unknown = plan(&world(&active_redb(&spec), &bdbs));
+    assert_eq!(unknown["calls"], Value::Null);
+    assert!(
+        unknown["progress"]["waiting"].as_str().unwrap().starts_with("alerts of the cluster are not known"),
+        "{unknown}"
+    );
+    let given = |redb: &Value| world(redb, &bdbs).fact("alerts", &shown);
+    let sent = plan(&given(&active_redb(&spec)));
     assert_eq!(sent["calls"][0]["request"], "POST /v1/bdbs/alerts/1 to -");
     assert_eq!(sent["calls"][0]["body"], json!({ "bdb_size": { "enabled": true, "threshold": "70" } }));
-    let after = plan(&world(&active_redb(&spec), &bdbs).reply("alerts:bdb_size", 200, &json!({})));
+    // Told once, though the fact is of before.
+    let after = plan(&given(&active_redb(&spec)).reply("alerts:bdb_size", 200, &json!({})));
     assert_eq!((&after["calls"], &after["progress"]), (&Value::Null, &json!("done")));
     let managed =
         json!(["alertSettings.bdb_high_latency", "alertSettings.bdb_long_running_action", "alertSettings.bdb_size"]);
     assert_eq!(after["status"]["managedFields"], managed);
+    // What somebody turned off is turned on again, what somebody turned on off.
+    let theirs = json!({ "1": { "bdb_high_latency": { "threshold": "3000" }, "bdb_long_running_action": { "threshold": null } } });
+    let back = plan(&world(&active_redb(&spec), &bdbs).fact("alerts", &theirs));
+    assert_eq!(
+        back["calls"][0]["body"],
+        json!({ "bdb_size": { "enabled": true, "threshold": "70" }, "bdb_long_running_action": { "enabled": false } })
+    );
 
     // Out of the spec: off, but not those that others turned on.
     let without = active_redb(&json!({ "status": { "managedFields": managed } }));
-    let off = plan(&world(&without, &bdbs).reply("read alerts", 200, &shown));
+    let off = plan(&given(&without));
     assert_eq!(
         off["calls"][0]["body"],
         json!({ "bdb_high_latency": { "enabled": false }, "bdb_size": { "enabled": false } })
     );
-    let settled = plan(&world(&without, &bdbs).reply("alerts:bdb_high_latency,bdb_size", 200, &json!({})));
+    let settled = plan(&given(&without).reply("alerts:bdb_high_latency,bdb_size", 200, &json!({})));
     assert_eq!(settled["status"]["managedFields"], Value::Null);
 }
 

@@ -29,11 +29,14 @@ fn world(redb: &Value, bdbs: &Value, in_force: &Value) -> Given {
     let rec =
         with(&common::rec("Running"), &json!({ "spec": { "rackAwarenessNodeLabel": "zone", "redisOnFlashSpec": {} } }));
     let secret = |name: &str, data: &Value| json!({ "kind": "Secret", "metadata": { "name": name }, "data": data });
-    let aws = json!({ "AWS_ACCESS_KEY_ID": "fp:id", "AWS_SECRET_ACCESS_KEY": "fp:secret" });
+    let all = json!({
+        "AWS_ACCESS_KEY_ID": "fp:id", "AWS_SECRET_ACCESS_KEY": "fp:secret", "cert": "fp:other", "uri": "fp:other",
+    });
     let given = Given::new::<Redb>(redb)
         .object("clusters", &rec)
         .object("statefulsets", &json!({ "kind": "StatefulSet", "metadata": { "name": "rec" } }))
-        .object("secrets", &secret("secret-a", &aws))
+        .object("secrets", &secret("secret-a", &all))
+        .object("secrets", &secret("secret-b", &all))
         .object("secrets", &secret("redb-mydb-in-force", in_force))
         .fact("bdbs", bdbs)
         .fact("license", &json!({ "expired": false, "shards_limit": 40 }))

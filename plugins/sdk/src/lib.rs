@@ -26,7 +26,7 @@ pub use observation::{
 };
 pub use plan::{Call, Event, Plan, Progress, Severity, Wait};
 pub use policy::{Policy, Verdict, review};
-pub use secret::{SecretValue, generate, plain, secret_ref};
+pub use secret::{SecretValue, address, generate, plain, secret_ref};
 
 /// A plugin: what it says of itself, and what it does.
 pub trait Plugin {

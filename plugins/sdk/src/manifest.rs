@@ -62,6 +62,8 @@ pub struct StepManifest {
     writes: Vec<TypeRef>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     takes: Vec<Takes>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    resets: BTreeMap<String, serde_json::Value>,
     calls: Vec<String>,
     clock: bool,
     limits: Limits,
@@ -79,6 +81,7 @@ impl StepManifest {
             fact_parts: BTreeMap::new(),
             writes: Vec::new(),
             takes: Vec::new(),
+            resets: BTreeMap::new(),
             calls: Vec::new(),
             clock: false,
             limits: Limits::default(),
@@ -119,6 +122,13 @@ impl StepManifest {
     pub fn takes<'a>(mut self, api_version: &str, kind: &str, fields: impl IntoIterator<Item = &'a str>) -> Self {
         let fields = fields.into_iter().map(str::to_owned).collect();
         self.takes.push(Takes { api_version: api_version.into(), kind: kind.into(), fields });
+        self
+    }
+
+    /// A field of the primary's spec that is a request, and the value at which it rests: `spec.recover` and `false`. A plan says
+    /// that the request is done by naming the field, with that value, among its [`defaults`](crate::Plan::defaults).
+    pub fn resets(mut self, field: &str, rests_at: impl Into<serde_json::Value>) -> Self {
+        self.resets.insert(field.into(), rests_at.into());
         self
     }
 

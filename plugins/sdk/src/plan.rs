@@ -128,7 +128,7 @@ pub struct Plan {
     pub calls: Vec<Call>,
     /// JSON text: the fields of the primary's status that this step owns.
     pub status: Option<String>,
-    /// JSON text: fields of the primary's spec that the user left empty.
+    /// JSON text: fields of the primary's spec that the user left empty, and requests that are done.
     pub defaults: Option<String>,
     /// Events about the primary: for change only, not for each pass.
     pub events: Vec<Event>,
@@ -197,7 +197,8 @@ impl Plan {
         self
     }
 
-    /// Fields of the primary's spec that the user left empty.
+    /// Fields of the primary's spec that the user left empty; and requests in it that are done, with their resting values
+    /// ([`StepManifest::resets`](crate::StepManifest::resets)).
     pub fn defaults(mut self, spec: &impl Serialize) -> Self {
         self.defaults = self.json("defaults", spec);
         self

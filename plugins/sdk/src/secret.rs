@@ -20,6 +20,11 @@ pub enum SecretValue {
         /// Key in its data.
         key: String,
     },
+    /// Texts and values of Secrets, put together by the host at the last moment. See [`address`].
+    Address {
+        /// `Plain` and `SecretKeyRef` only.
+        parts: Vec<SecretValue>,
+    },
 }
 
 /// Asks for a value of this many characters that the host makes once and then keeps.
@@ -32,6 +37,12 @@ pub fn secret_ref(name: impl Into<String>, key: impl Into<String>) -> SecretValu
     SecretValue::SecretKeyRef { name: name.into(), key: key.into() }
 }
 
+/// An address that holds values of Secrets, which the host percent-encodes: `[plain("redis://:"), secret_ref(…), plain("@host:1")]`.
+/// Parts that are neither plain nor references are refused by the host.
+pub fn address(parts: impl IntoIterator<Item = SecretValue>) -> SecretValue {
+    SecretValue::Address { parts: parts.into_iter().collect() }
+}
+
 /// Plain text among secrets.
 pub fn plain(text: impl Into<String>) -> SecretValue {
     SecretValue::Plain(text.into())
@@ -40,6 +51,12 @@ pub fn plain(text: impl Into<String>) -> SecretValue {
 #[derive(Serialize)]
 struct Generate {
     length: u32,
+}
+
+#[derive(Serialize)]
+struct Join<'a> {
+    parts: &'a [SecretValue],
+    encoding: &'static str,
 }
 
 #[derive(Serialize)]
@@ -62,6 +79,11 @@ impl Serialize for SecretValue {
                 map.serialize_entry("$secretKeyRef", &KeyRef { name, key })?;
                 map.end()
             }
+            Self::Address { parts } => {
+                let mut map = serializer.serialize_map(Some(1))?;
+                map.serialize_entry("$join", &Join { parts, encoding: "uri" })?;
+                map.end()
+            }
         }
     }
 }
@@ -80,5 +102,9 @@ mod tests {
         check(&plain("demo@redis.com"), r#""demo@redis.com""#);
         check(&generate(32), r#"{"$generate":{"length":32}}"#);
         check(&secret_ref("rec", "password"), r#"{"$secretKeyRef":{"name":"rec","key":"password"}}"#);
+        check(
+            &address([plain("redis://:"), secret_ref("redb-a", "password"), plain("@h:1")]),
+            r#"{"$join":{"parts":["redis://:",{"$secretKeyRef":{"name":"redb-a","key":"password"}},"@h:1"],"encoding":"uri"}}"#,
+        );
     }
 }

@@ -27,6 +27,7 @@ fn the_host_reads_every_part_of_a_manifest() {
             .fact_part("ldap", FactPart::fields(["uris"]))
             .writes("v1", "Service")
             .takes("v1", "Service", ["spec.type"])
+            .resets("spec.recover", false)
             .calls(["PUT /v1/bdbs/*"])
             .clock()
             .limits(Limits { milliseconds: 20, ..Limits::default() }),
@@ -48,6 +49,7 @@ fn the_host_reads_every_part_of_a_manifest() {
         (step.takes[0].type_ref().to_string().as_str(), &step.takes[0].fields[0][..]),
         ("v1/Service", "spec.type")
     );
+    assert_eq!(step.resets, [("spec.recover".to_owned(), false.into())].into());
     assert_eq!(step.facts, ["bdbs"]);
     let having = |path: &str, value: &str| [(path.to_owned(), value.to_owned())].into();
     let items = vec![having("name", "$(metadata.name)"), having("port", "$(spec.port)")];

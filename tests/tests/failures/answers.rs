@@ -78,7 +78,8 @@ pub(crate) async fn f13_a_certificate_of_another_name_gets_no_password(world: &W
     assert_eq!(events(world).into_iter().filter(failed).collect::<Vec<_>>(), []);
 
     put(&made("rec.elsewhere.example.com"));
-    // Connections that are open go on as they are; a node that is dialled anew shows the new one.
+    // Connections that are open go on as they are; nodes that are dialled anew show the new one.
+    world.kill_operator().unwrap();
     let words = told(world, "rec/rec", "shows a certificate that is neither the one known nor made for").await;
     assert!(words.contains("no credentials were sent"), "{words}");
     put(&made("rec.redis.svc.cluster.local"));

@@ -42,7 +42,7 @@ fn main() {
         answers::f04_a_refused_password_is_not_tried_until_it_locks_the_account,
         nodes::f03_a_new_master_is_found_without_a_word,
         nodes::f01_a_lost_node_is_named_and_comes_back,
-        nodes::f02_a_lost_quorum_is_told_with_the_command_that_helps,
+        nodes::f02_a_lost_quorum_is_told_with_what_helps,
         nodes::f19_a_node_whose_clock_is_off_is_named_and_joins_later,
         nodes::f20_a_node_whose_shards_fit_nowhere_stays,
         nodes::f15_a_database_without_its_files_waits_in_recovery,

@@ -5,7 +5,7 @@ use std::io;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt};
 
 use super::Trouble;
-use crate::resp::Connection;
+use crate::resp::{Connection, encode};
 
 /// Length of the mark that ends a data set of unknown length.
 const MARK: usize = 40;
@@ -31,7 +31,9 @@ pub(crate) async fn start(source: &mut Connection, known: Option<(&str, u64)>) -
     // The data set comes without a file of it being made.
     source.demand(&["REPLCONF", "capa", "eof", "capa", "psync2"]).await.map_err(broken)?;
     let (stream, offset) = known.map_or_else(|| ("?", "-1".to_owned()), |(name, at)| (name, (at + 1).to_string()));
-    let reply = source.demand(&["PSYNC", stream, &offset]).await.map_err(broken)?;
+    source.send(&encode(&["PSYNC", stream, &offset])).await.map_err(broken)?;
+    skip_empty_lines(source).await.map_err(broken)?;
+    let reply = source.reply().await.map_err(broken)?;
     let reply = String::from_utf8_lossy(&reply).into_owned();
     let mut words = reply.trim_start_matches('+').split_whitespace();
     match words.next() {
@@ -44,6 +46,15 @@ pub(crate) async fn start(source: &mut Connection, known: Option<(&str, u64)>) -
         }
         _ => Err(Trouble::general(format!("the source does not replicate: {}", reply.trim()))),
     }
+}
+
+/// A source that waits a while for other replicas before it answers keeps the connection with empty lines.
+async fn skip_empty_lines(source: &mut Connection) -> io::Result<()> {
+    let reader = source.stream();
+    while let Some(b'\r' | b'\n') = reader.fill_buf().await?.first() {
+        reader.consume(1);
+    }
+    Ok(())
 }
 
 async fn data_set(source: &mut Connection) -> io::Result<Vec<u8>> {

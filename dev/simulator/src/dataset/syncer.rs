@@ -198,7 +198,8 @@ async fn follow(
         }
         source.demand(&words).await.map_err(Trouble::general)?;
     }
-    let mut targets = Targets::open(&link.targets, &link.secret).await.map_err(Trouble::general)?;
+    let targets = Targets::open(&link.targets, &link.secret).await.map_err(Trouble::general)?;
+    let mut targets = targets.only(place.slots);
     let say = |report: &SyncReport| node.local.lock().syncs.insert(id, report.clone());
     report.status = "syncing".to_owned();
     say(report);

@@ -13,6 +13,8 @@ use crate::{
 /// Connections to all masters of a database, as the cluster itself.
 pub(crate) struct Targets {
     shards: Vec<(Place, Connection)>,
+    /// Keys of other slots are left alone.
+    accepts: (u16, u16),
 }
 
 impl Targets {
@@ -24,7 +26,13 @@ impl Targets {
             connection.demand(&["AUTH", INTERNAL_USER, secret]).await?;
             shards.push((place.clone(), connection));
         }
-        Ok(Self { shards })
+        Ok(Self { shards, accepts: (0, slots::SLOTS - 1) })
+    }
+
+    /// For what comes from one shard of several: after its database was resharded it has keys of the others, old ones, and deletes
+    /// them in its own time.
+    pub(crate) fn only(self, slots: (u16, u16)) -> Self {
+        Self { accepts: slots, ..self }
     }
 
     /// The same on every shard.
@@ -38,8 +46,9 @@ impl Targets {
     /// Commands, each with the key that says where it goes.
     pub(crate) async fn write(&mut self, commands: &[(Vec<u8>, Vec<Vec<u8>>)]) -> Result<(), Trouble> {
         let broken = |error: io::Error| Trouble::general(format!("a shard broke off: {error}"));
+        let accepts = self.accepts;
         for (place, shard) in &mut self.shards {
-            let (first, last) = place.slots;
+            let (first, last) = (place.slots.0.max(accepts.0), place.slots.1.min(accepts.1));
             let own = commands.iter().filter(|(key, _)| (first..=last).contains(&slots::slot_of(key)));
             let mut bytes = Vec::new();
             let count = own.map(|(_, words)| bytes.extend(encode(words))).count();

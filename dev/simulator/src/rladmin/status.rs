@@ -204,7 +204,9 @@ impl Seen<'_> {
         head.extend(self.extra.then_some("WATCHDOG_STATUS"));
         let mut table = Table::new(&head);
         for bdb in self.bdbs {
-            for endpoint in bdb.get("endpoints").map(list).unwrap_or_default() {
+            let listed = bdb.get("endpoints").map(list).unwrap_or_default().iter();
+            // Listed once, though the API lists those with addresses outside twice.
+            for endpoint in listed.filter(|endpoint| cell(endpoint, "addr_type") != "external") {
                 for address in endpoint.get("addr").map(list).unwrap_or_default() {
                     let node = self.nodes.iter().find(|node| node.get("addr") == Some(address));
                     let mut row = vec![

@@ -362,14 +362,23 @@ impl Bdb {
         if matches!(self.status, BdbStatus::Recovery | BdbStatus::CreationFailed) {
             return json!([]);
         }
-        let addresses: Vec<&str> =
-            self.endpoint.nodes.iter().filter_map(|uid| state.nodes.get(uid)).map(|node| node.addr.as_str()).collect();
-        json!([{
-            "uid": format!("{}:1", self.uid), "dns_name": format!("redis-{}.{}", self.endpoint.port, state.name),
-            "port": self.endpoint.port, "addr": addresses, "addr_type": "internal", "proxy_policy": self.text("proxy_policy"),
-            "include_proxies": [], "exclude_proxies": [], "oss_cluster_api_preferred_ip_type": self.text("oss_cluster_api_preferred_ip_type"),
-            "oss_cluster_api_preferred_endpoint_type": "ip",
-        }])
+        let nodes = || self.endpoint.nodes.iter().filter_map(|uid| state.nodes.get(uid));
+        let addresses: Vec<&str> = nodes().map(|node| node.addr.as_str()).collect();
+        let outside: Vec<&String> = nodes().flat_map(|node| &node.external_addr).collect();
+        let endpoint = |addresses: Value, of: &str| {
+            json!({
+                "uid": format!("{}:1", self.uid), "dns_name": format!("redis-{}.{}", self.endpoint.port, state.name),
+                "port": self.endpoint.port, "addr": addresses, "addr_type": of, "proxy_policy": self.text("proxy_policy"),
+                "include_proxies": [], "exclude_proxies": [], "oss_cluster_api_preferred_ip_type": self.text("oss_cluster_api_preferred_ip_type"),
+                "oss_cluster_api_preferred_endpoint_type": "ip",
+            })
+        };
+        let mut all = vec![endpoint(json!(addresses), "internal")];
+        // Where nodes have addresses outside, each endpoint is listed twice (REST reference, 8).
+        if !outside.is_empty() {
+            all.push(endpoint(json!(outside), "external"));
+        }
+        Value::Array(all)
     }
 }
 

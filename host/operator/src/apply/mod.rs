@@ -1,4 +1,4 @@
-//! Carries an admitted plan out: server-side apply, amendments, pruning, defaults, calls, in that order; the first failure
+//! Carries an admitted plan out: server-side apply, amendments, pruning, defaults, requests that are done, calls, in that order; the first failure
 //! ends it.
 //!
 //! Nothing is written that the observed object already says. What is written is put into the caches at once, so that the
@@ -26,7 +26,7 @@ mod primary;
 
 pub(crate) use calls::calls;
 pub(crate) use objects::objects;
-pub(crate) use primary::{defaults, finalizer, status};
+pub(crate) use primary::{defaults, finalizer, resets, status};
 
 /// The host's own field manager; those of steps append `/<step>`, those of amendments `/<step>/<primary>`.
 pub const MANAGER: &str = "stepwright";

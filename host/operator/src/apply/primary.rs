@@ -1,4 +1,4 @@
-//! The primary itself: defaults in its spec, its status, its finalizers.
+//! The primary itself: defaults in its spec, requests in it that are done, its status, its finalizers.
 
 use std::collections::BTreeSet;
 
@@ -7,8 +7,9 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use stepwright_core::admit::{AdmittedPlan, OPERATOR_ANNOTATION};
 use stepwright_core::compare::difference;
+use stepwright_core::reset::to_merge;
 
-use super::patch::{Write, api, patch};
+use super::patch::{Write, api, patch, refused};
 use super::{Actor, Done, MANAGER, Primary, step_manager};
 use crate::controller::Context;
 use crate::error::PassError;
@@ -34,6 +35,34 @@ pub(crate) async fn defaults(
     let written = patch(context, &primary.id, actor, write, body).await;
     done.record("defaults", &primary.id, Some(&field), written.as_ref().err());
     let written = written?;
+    done.writes += 1;
+    Ok(Primary::new(primary.kind, written))
+}
+
+/// Requests in the primary's spec that are done: set back to where they rest, each of them and nothing else. Returns the
+/// primary as it is then.
+pub(crate) async fn resets(
+    context: &Context,
+    primary: Primary,
+    actor: &Actor,
+    plan: &AdmittedPlan,
+    done: &mut Done,
+) -> Result<Primary, PassError> {
+    let Some((mut body, field)) = to_merge(&primary.value, plan.resets()) else { return Ok(primary) };
+    // Somebody who makes the request again at the same time must not find it done.
+    if let Some(fields) = body.as_object_mut() {
+        fields.insert("metadata".to_owned(), json!({"resourceVersion": primary.object.resource_version()}));
+    }
+    context.check_may_act(primary.namespace())?;
+    let api = api(context, &actor.client, &primary.kind, primary.namespace())?;
+    // A merge patch, since an apply would own the field from then on and be in the way of whoever makes the request.
+    let parameters = PatchParams { field_manager: Some(step_manager(&actor.step)), ..PatchParams::default() };
+    let written = api.patch(&primary.id.name, &parameters, &Patch::Merge(&body)).await;
+    context.metrics.write(&primary.kind.kind, written.is_ok());
+    let written = written
+        .map_err(|error| refused(context, actor, "set back what was asked for in", &primary.kind, &primary.id, error));
+    done.record("reset", &primary.id, Some(&field), written.as_ref().err());
+    let written = context.caches.wrote(&primary.kind, written?, &primary.id);
     done.writes += 1;
     Ok(Primary::new(primary.kind, written))
 }

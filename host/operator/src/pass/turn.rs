@@ -209,7 +209,7 @@ impl Turn<'_> {
         admit(plan, &gate)
     }
 
-    /// Objects, defaults, calls, in this order.
+    /// Objects, defaults, requests that are done, calls, in this order.
     pub(super) async fn carry_out(
         &self,
         actor: &Actor,
@@ -222,6 +222,7 @@ impl Turn<'_> {
         report::drift(context, primary, &done.drift).await;
         applied?;
         take(primary, |it| apply::defaults(context, it, actor, plan, done)).await?;
+        take(primary, |it| apply::resets(context, it, actor, plan, done)).await?;
         apply::calls(context, primary, self.system, plan, done).await
     }
 

@@ -52,6 +52,24 @@ async fn redirects_end_after_two() {
 }
 
 #[tokio::test]
+async fn no_answer_is_awaited_from_a_pod_that_is_gone() {
+    let cluster = Cluster::start(2, quiet()).await;
+    cluster.nodes[0].answer(|seen| if seen.authorization.is_some() { Answer::Never } else { member(seen) });
+    for (method, status) in [("POST", 0), ("GET", 200)] {
+        let before = cluster.nodes[0].count(method, "/v1/bdbs");
+        let gone = async {
+            until("the request", || cluster.nodes[0].count(method, "/v1/bdbs") > before).await;
+            cluster.objects.remove("Pod", "rec-0")
+        };
+        // The limit of a call is half a minute.
+        let both = async { tokio::join!(cluster.call(None, method, "/v1/bdbs", None), gone) };
+        let (reply, pod) = tokio::time::timeout(std::time::Duration::from_secs(20), both).await.unwrap();
+        cluster.objects.put(serde_json::to_value(&*pod).unwrap());
+        assert_eq!(reply.status, status, "{method}: {}", reply.body);
+    }
+}
+
+#[tokio::test]
 async fn refused_credentials_are_sent_once_and_changed_ones_at_once() {
     let cluster = Cluster::start(3, quiet()).await;
     for node in &cluster.nodes {

@@ -50,6 +50,8 @@ pub(crate) enum Answer {
     Cut(String),
     /// Closes the connection after the request was read.
     Lost,
+    /// Nothing comes, and the connection stays open.
+    Never,
 }
 
 pub(crate) type Handler = Arc<dyn Fn(&Seen) -> Answer + Send + Sync>;
@@ -175,6 +177,7 @@ async fn serve(
             Response::builder().header("content-type", "application/json").body(BodyExt::boxed(body)).unwrap()
         }
         Answer::Lost => return Err(std::io::Error::other("lost")),
+        Answer::Never => std::future::pending().await,
     })
 }
 

@@ -12,6 +12,7 @@ use crate::board;
 use crate::formation::{NodeState, View};
 use crate::recovery::{DONE, REJOINING, Recovery};
 use crate::seen::Seen;
+use crate::state;
 
 /// Key of the script in the health-check ConfigMap, and its file name in the pod.
 pub(super) const READINESS: &str = "readiness.sh";
@@ -72,6 +73,9 @@ pub(super) fn desire(plan: Plan, seen: &Seen<'_>, view: &View, course: &Course) 
     let mut data = BTreeMap::from([("tasks", tasks(view))]);
     data.extend(board::newest(seen, view).map(|pods| (board::NEWEST, pods)));
     data.extend(course.drain.note.clone().map(|note| (board::DRAINED, note)));
+    data.extend(board::failure(seen, view).map(|failure| (board::FAILED, failure)));
+    data.extend(state::lost(seen, view).map(|_| (board::QUORUM, "lost".to_owned())));
+    data.extend(course.shrink.note.clone().map(|note| (board::REMOVAL, note)));
     if course.recovered {
         data.insert(board::RECOVERY, DONE.to_owned());
     } else if course.recovery == Recovery::Rejoining && seen.cluster.spec.cluster_recovery {

@@ -48,6 +48,8 @@ pub(crate) struct World {
     pub(crate) broker_accounts: Vec<Value>,
     /// The services rigger's.
     pub(crate) accounts: Vec<Value>,
+    /// The time, if it matters.
+    pub(crate) now: String,
     /// What the step `upgrade` says of a change of version.
     pub(crate) upgrade: Value,
 }
@@ -78,6 +80,7 @@ impl Default for World {
             configmaps: Vec::new(),
             broker_accounts: Vec::new(),
             accounts: Vec::new(),
+            now: "2026-01-01T00:00:00Z".to_owned(),
             upgrade: json!({}),
         }
     }
@@ -217,7 +220,7 @@ impl World {
         for (field, value) in self.upgrade.as_object().into_iter().flatten() {
             image[field] = value.clone();
         }
-        let mut given = Given::new::<Rec>(&primary).note("upgrade", &image).round(self.round);
+        let mut given = Given::new::<Rec>(&primary).note("upgrade", &image).round(self.round).now(&self.now);
         let mut bootstrap = Map::new();
         for (name, ip, answer) in &self.pods {
             let ordinal: usize = name.rsplit('-').next().and_then(|text| text.parse().ok()).unwrap_or_default();

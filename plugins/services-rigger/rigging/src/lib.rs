@@ -7,6 +7,7 @@
 mod cluster;
 pub mod naming;
 mod observed;
+mod outside;
 mod pods;
 mod routing;
 mod services;
@@ -17,6 +18,9 @@ use serde::Serialize;
 use stepwright_sdk::{FactPart, Failure, Limits, Manifest, Observation, Observe, Plan, Plugin, StepManifest};
 
 use crate::observed::Seen;
+
+/// What the cluster was told is looked at again after this; an address that a load balancer gets is seen at once.
+const AGAIN: Duration = Duration::from_secs(30);
 
 /// The step; a plugin that wraps it starts from [`ServicesRigger::step`] and [`Plugin::reconcile`].
 pub struct ServicesRigger;
@@ -30,6 +34,7 @@ impl ServicesRigger {
                 "spec.ingressOrRouteSpec",
                 "status.ingressOrRouteMethodStatus",
                 "spec.extraLabels",
+                "spec.ossClusterSettings",
                 "spec.services",
                 "spec.servicesRiggerSpec",
                 "spec.uiAnnotations",
@@ -49,14 +54,17 @@ impl ServicesRigger {
                 "spec.ports",
                 "spec.selector",
                 "spec.type",
+                "status.loadBalancer",
             ]))
             .observe(Observe::new("services", "v1", "Service").all())
             .facts(["bdbs", "nodes-status"])
             .fact_part("bdbs", FactPart::fields(["uid", "name", "internal", "port", "endpoints", "tags", "crdt"]))
             // For as many databases as a cluster can have.
             .limits(Limits { memory_mib: 256, milliseconds: 5_000, plan_kib: 16 * 1024, ..Limits::default() })
+            .facts(["bdbs", "nodes-status", "nodes"])
             .writes("v1", "Service")
-            .writes("v1", "Pod");
+            .writes("v1", "Pod")
+            .calls(["PUT /v1/nodes/*"]);
         routing::KINDS.iter().fold(step, |step, (version, kind)| step.writes(version, kind))
     }
 }
@@ -93,6 +101,10 @@ impl Plugin for ServicesRigger {
         plan = services::databases(plan, &seen);
         plan = pods::labels(plan, &seen);
         plan = routing::ways(plan, &seen);
+        let (mut plan, waits) = outside::balancers(plan, &seen);
+        if let Some(why) = waits.filter(|_| !observed.deleting && seen.bdbs.known().is_some()) {
+            plan = plan.progress(Plan::waiting(why, AGAIN).progress);
+        }
         let unsupported = seen.unsupported();
         Ok(if unsupported.is_empty() { plan } else { plan.note(&Note { unsupported }) })
     }

@@ -25,6 +25,7 @@ pub(crate) struct Seen<'a> {
     pub(crate) taken: BTreeSet<String>,
     pub(crate) bdbs: Fact<Vec<Bdb>>,
     pub(crate) nodes: Fact<BTreeMap<String, NodeStatus>>,
+    pub(crate) members: Fact<Vec<NamedNode>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -48,8 +49,23 @@ pub(crate) struct Spec {
     pub(crate) services_rigger_spec: ServicesRiggerSpec,
     pub(crate) ui_annotations: Map,
     pub(crate) ui_service_type: Option<String>,
+    pub(crate) oss_cluster_settings: OssClusterSettings,
     ingress_or_route_spec: Option<Routing>,
     active_active: Option<OldRouting>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct OssClusterSettings {
+    pub(crate) external_access_type: Option<String>,
+    pub(crate) load_balancer: BalancerSettings,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct BalancerSettings {
+    pub(crate) service_annotations: Map,
+    pub(crate) external_traffic_policy: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -90,6 +106,32 @@ pub(crate) struct PodStatus {
 #[serde(default)]
 pub(crate) struct Service {
     pub(crate) spec: ServiceSpec,
+    pub(crate) status: ServiceStatus,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct ServiceStatus {
+    pub(crate) load_balancer: LoadBalancer,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct LoadBalancer {
+    ingress: Vec<BalancerIngress>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct BalancerIngress {
+    ip: Option<String>,
+}
+
+impl LoadBalancer {
+    /// The address that it was given. A host name is none: nodes take addresses only.
+    pub(crate) fn address(&self) -> Option<&str> {
+        self.ingress.iter().find_map(|it| it.ip.as_deref().filter(|ip| !ip.is_empty()))
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -140,6 +182,9 @@ pub(crate) struct Bdb {
     pub(crate) tags: Option<Vec<Tag>>,
     /// It is Active-Active.
     pub(crate) crdt: Option<bool>,
+    pub(crate) oss_cluster: Option<bool>,
+    /// `internal` or `external`.
+    pub(crate) oss_cluster_api_preferred_ip_type: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -193,6 +238,16 @@ pub(crate) struct NodeStatus {
     pub(crate) role: String,
 }
 
+/// One of `GET /v1/nodes` (REST reference, 5.1).
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct NamedNode {
+    pub(crate) uid: u64,
+    pub(crate) addr: String,
+    /// Addresses that it tells to clients outside.
+    pub(crate) external_addr: Vec<String>,
+}
+
 impl<'a> Seen<'a> {
     pub(crate) fn read(observed: &'a Observation) -> Result<Self, Failure> {
         let mut cluster: Cluster = observed.primary()?;
@@ -208,6 +263,7 @@ impl<'a> Seen<'a> {
             taken: services.into_iter().map(|service| service.id.name).collect(),
             bdbs: observed.fact("bdbs"),
             nodes: observed.fact("nodes-status"),
+            members: observed.fact("nodes"),
         })
     }
 

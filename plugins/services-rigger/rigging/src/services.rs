@@ -1,5 +1,6 @@
 //! The Services of databases (reference, 2.6). When databases cannot be listed, their Services stay as they are.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -34,14 +35,23 @@ struct Spec {
     type_: String,
     #[serde(rename = "clusterIP", skip_serializing_if = "Option::is_none")]
     cluster_ip: Option<&'static str>,
+    #[serde(rename = "externalTrafficPolicy", skip_serializing_if = "Option::is_none")]
+    external_traffic_policy: Option<String>,
     ports: Vec<Port>,
     selector: Map,
+}
+
+impl Body {
+    /// Where a load balancer may send what comes in.
+    pub(crate) fn traffic_policy(&mut self, policy: Option<String>) {
+        self.spec.external_traffic_policy = policy;
+    }
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Port {
-    name: &'static str,
+    name: Cow<'static, str>,
     port: u16,
     protocol: &'static str,
     target_port: u16,
@@ -52,8 +62,13 @@ impl Port {
         Self::to(name, port, port)
     }
 
+    /// One of several, named by its number.
+    pub(crate) fn numbered(port: u16) -> Self {
+        Self { name: format!("redis-{port}").into(), port, protocol: "TCP", target_port: port }
+    }
+
     fn to(name: &'static str, port: u16, target_port: u16) -> Self {
-        Self { name, port, protocol: "TCP", target_port }
+        Self { name: Cow::Borrowed(name), port, protocol: "TCP", target_port }
     }
 }
 
@@ -61,7 +76,13 @@ impl Port {
 pub(crate) fn body(seen: &Seen<'_>, type_: &str, headless: bool, ports: Vec<Port>, selector: Map) -> Body {
     Body {
         metadata: Metadata { labels: seen.labels(), annotations: seen.spec.services.services_annotations.clone() },
-        spec: Spec { type_: type_.to_owned(), cluster_ip: headless.then_some("None"), ports, selector },
+        spec: Spec {
+            type_: type_.to_owned(),
+            cluster_ip: headless.then_some("None"),
+            external_traffic_policy: None,
+            ports,
+            selector,
+        },
     }
 }
 
