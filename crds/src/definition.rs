@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::active_active::{self, ActiveActiveStatus, RedisEnterpriseActiveActiveDatabaseSpec};
 use crate::cluster::status::ClusterStatus;
 use crate::cluster::{self, RedisEnterpriseClusterSpec};
-use crate::database::rules::{COMMON, EVERYWHERE, SINGLE};
+use crate::database::rules::{COMMON, EVERYWHERE, MADE, SINGLE};
 use crate::database::status::DatabaseStatus;
 use crate::database::{self};
 use crate::remote_cluster::{self, RedisEnterpriseRemoteClusterSpec, RemoteClusterStatus};
@@ -66,6 +66,7 @@ pub fn database() -> Result<CustomResourceDefinition, SchemaError> {
     );
     put(&mut schema, "spec", COMMON)?;
     put(&mut schema, "spec", SINGLE)?;
+    put(&mut schema, "", MADE)?;
     with_schema(crate::RedisEnterpriseDatabase::crd(), schema)
 }
 

@@ -44,6 +44,9 @@ async fn the_api_server_takes_the_definitions_and_enforces_the_rules() {
         let name = before["metadata"]["name"].as_str().unwrap().to_owned();
         let api = api(&server, &before);
         api.create(&PostParams::default(), &serde_json::from_value(before).unwrap()).await.unwrap();
+        if let Some(status) = case.status() {
+            api.patch_status(&name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+        }
         let params = PatchParams { dry_run: true, ..PatchParams::default() };
         let outcome = api.patch(&name, &params, &Patch::Merge(case.change())).await.map(drop);
         judge(case, outcome, &mut refusals, &mut wrong);

@@ -134,6 +134,8 @@ pub struct Setup {
     pub purity_every: u64,
     /// Which of the steps it runs.
     pub delegation: Delegation,
+    /// Which namespaces it watches besides its own.
+    pub guests: GuestSettings,
 }
 
 impl Default for Setup {
@@ -145,6 +147,7 @@ impl Default for Setup {
             plugins: PluginSettings::default(),
             purity_every: 0,
             delegation: Delegation::default(),
+            guests: GuestSettings::default(),
         }
     }
 }
@@ -164,7 +167,7 @@ pub async fn operator_with(
     plugins: Vec<Arc<dyn Guest>>,
     setup: Setup,
 ) -> Running {
-    let Setup { loader, leadership, plugins: settings, purity_every, delegation } = setup;
+    let Setup { loader, leadership, plugins: settings, purity_every, delegation, guests } = setup;
     let stop = CancellationToken::new();
     let pipelines = delegation.part.pipelines(vec![pipeline(steps)]);
     let slots = Arc::new(Slots::new(pipelines.iter().flat_map(|it| it.steps.clone()).collect()));
@@ -188,7 +191,7 @@ pub async fn operator_with(
         journal: journal.clone(),
         leadership,
         namespace: namespace.clone(),
-        guests: GuestSettings::default(),
+        guests,
         identity: "test".to_owned(),
         loader,
         plugins: settings,

@@ -129,6 +129,9 @@ pub fn primary(observed: &Observation) -> Value {
     serde_json::from_str(&observed.primary.body).expect("JSON")
 }
 
+/// On an object that belongs to the managed system of another one: `<namespace>/<name>` of that.
+pub const SYSTEM_ANNOTATION: &str = "test.stepwright.dev/system";
+
 /// A managed system that knows what it is told and answers 200 to every call.
 pub struct Table {
     pub facts: Mutex<BTreeMap<String, Value>>,
@@ -148,6 +151,10 @@ impl ManagedSystem for Table {
         Vec::new()
     }
     fn locate(&self, primary: &DynamicObject, _reader: &dyn Reader) -> Option<SystemId> {
+        if let Some((namespace, name)) = primary.annotations().get(SYSTEM_ANNOTATION).and_then(|it| it.split_once('/'))
+        {
+            return Some(SystemId { namespace: namespace.to_owned(), name: name.to_owned() });
+        }
         Some(SystemId { namespace: primary.namespace()?, name: primary.name_any() })
     }
     fn exists(&self, _system: &SystemId) -> bool {

@@ -1,5 +1,5 @@
 //! The operator over a real API server: fields that are taken from other managers, requests that are set back, what a step learns of its refused
-//! amendments, kinds that are watched on demand and that may not be readable, facts on demand.
+//! amendments, kinds that are watched on demand and that may not be readable, what belongs to one managed system, facts on demand.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -16,8 +16,9 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
 use stepwright_core::observation::REFUSED_NOTE;
 use stepwright_core::plan::{Plan, Progress, Wait};
+use stepwright_operator::guests::GuestSettings;
 use stepwright_tests::api_server::{Running, SOON, Setup, client, kubeconfig, namespace, operator, operator_with};
-use stepwright_tests::native::{Native, core_object, primary};
+use stepwright_tests::native::{Native, SYSTEM_ANNOTATION, core_object, primary};
 use stepwright_tests::wait::until;
 
 /// Amends the ConfigMap `theirs` with `spec.data`, and may take `data.value` from whoever has it.
@@ -152,6 +153,73 @@ async fn a_request_in_the_spec_is_set_back_when_it_is_done_and_may_be_made_again
     assert_eq!(reason, "PlanMalformed");
     assert!(message.contains("`spec.recover` is a request and may be set back to false only"), "{message}");
     assert_eq!(running.things().get("c").await.unwrap().data["spec"]["recover"], true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_belongs_to_the_same_system_is_seen_wherever_it_is_watched() {
+    let step = json!({"name": "step", "primary": ["spec"], "facts": ["today"],
+        "observes": [{"name": "maps", "apiVersion": "v1", "kind": "ConfigMap", "select": {"labels": {}},
+            "within": "sameSystem", "fields": ["data"]}]});
+    let plugin = Native::new(json!({"name": "native", "version": "1", "steps": [step]}), "1", |observed| {
+        // Nothing but what is seen wakes it again.
+        let wait = Wait { reason: "others are left".into(), again_in: None };
+        let waits = observed.deleting && !observed.objects[0].objects.is_empty();
+        let progress = if waits { Progress::Blocked(wait) } else { Progress::Done };
+        Ok(Ok(Plan { progress, ..Plan::done() }))
+    });
+    let client = client().await;
+    let (home, guest) = (namespace(&client).await, namespace(&client).await);
+    let guests = GuestSettings { names: vec![guest.clone()], ..GuestSettings::default() };
+    let setup = Setup { guests, ..Setup::default() };
+    let maps = |namespace: &str| Api::<ConfigMap>::namespaced(client.clone(), namespace);
+    let system = format!("{home}/a");
+    let make = async |namespace: &str, name: &str, operator: Option<&str>| {
+        let mut annotations = json!({});
+        if name != "stranger" {
+            annotations[SYSTEM_ANNOTATION] = json!(system);
+        }
+        if let Some(operator) = operator {
+            annotations["stepwright.dev/operator"] = json!(operator);
+        }
+        let map = json!({"metadata": {"name": name, "annotations": annotations}});
+        maps(namespace).create(&PostParams::default(), &serde_json::from_value(map).unwrap()).await.unwrap();
+    };
+    make(&guest, "far", None).await;
+    make(&guest, "stranger", None).await;
+    make(&guest, "theirs", Some("another")).await;
+    let running = operator_with(client.clone(), home.clone(), &["step"], vec![plugin.clone()], setup).await;
+    running.apply("a", json!({})).await;
+    let shown = async |wanted: &[&str]| {
+        until("what is shown", SOON, || async {
+            let asked = plugin.asked();
+            let objects = asked.last().map(|it| it.objects[0].objects.clone()).unwrap_or_default();
+            let mut names: Vec<String> = objects.into_iter().map(|object| object.id.name).collect();
+            names.sort();
+            if names == wanted && !asked.is_empty() { Ok(asked) } else { Err(names) }
+        })
+        .await
+    };
+    let asked = shown(&["far"]).await;
+    let today: Value = serde_json::from_str(asked[0].facts[0].value.as_ref().unwrap()).unwrap();
+    assert!(today.as_str().is_some_and(|today| today.len() == 10 && today.starts_with("20")), "{today}");
+    make(&home, "near", None).await;
+    shown(&["far", "near"]).await;
+
+    running.things().delete("a", &DeleteParams::default()).await.unwrap();
+    let blocked = until("the end to be asked for", SOON, || async {
+        let asked = plugin.asked();
+        asked.last().filter(|it| it.deleting).map(|it| it.objects[0].objects.len()).ok_or(asked.len())
+    })
+    .await;
+    assert_eq!(blocked, 2);
+    maps(&home).delete("near", &DeleteParams::default()).await.unwrap();
+    shown(&["far"]).await;
+    assert!(running.things().get_opt("a").await.unwrap().is_some());
+    maps(&guest).delete("far", &DeleteParams::default()).await.unwrap();
+    until("the primary to go", SOON, || async {
+        running.things().get_opt("a").await.unwrap().map_or(Ok(()), |thing| Err(thing.data))
+    })
+    .await;
 }
 
 /// A client that has every right in one namespace, and none beside it.

@@ -79,7 +79,7 @@ api! {
     pub struct Services {
         /// The Service of the API.
         pub api_service: Option<ApiService>,
-        /// Annotations for every Service that is made. Annotations of others are left alone.
+        /// Annotations for every Service that is made; those with load-balancer or loadBalancer in their key only for Services of type LoadBalancer. Annotations of others are left alone.
         pub services_annotations: Option<Labels>,
     }
 }

@@ -68,12 +68,6 @@ pub const COMMON: &[Rule] = &[
         "databasePort must be from 10000 to 19999, and not 10050, which is reserved; choose another, or leave it out",
     ),
     Rule::new(
-        "",
-        "!has(oldSelf.databasePort) || (has(self.databasePort) && self.databasePort == oldSelf.databasePort)",
-        "databasePort cannot be changed or removed once set; set it back, and use databaseServicePort for another port of the Services",
-    )
-    .about(".databasePort"),
-    Rule::new(
         "redisVersion",
         "self == '' || self.matches('^([0-9]+([.][0-9]+){0,2}|major|latest)$')",
         "redisVersion must be a version such as 7.4, or major, or latest; correct it",
@@ -145,8 +139,27 @@ pub const SINGLE: &[Rule] = &[
     ),
 ];
 
+/// Rules for a RedisEnterpriseDatabase that look at its status as well. Paths are relative to the resource.
+pub const MADE: &[Rule] = &[
+    // Before there is a database, nothing is kept by a port. While the spec is refused it may be what has to be set back.
+    Rule::new(
+        "",
+        "!oldSelf.?spec.?databasePort.hasValue() || self.?spec.?databasePort == oldSelf.?spec.?databasePort || \
+         oldSelf.?status.?databaseUID.orValue('') == '' || oldSelf.?status.?status.orValue('') == 'creation-failed' || \
+         oldSelf.?status.?specStatus.orValue('') == 'Invalid'",
+        PORT_STAYS,
+    )
+    .about(".spec.databasePort"),
+];
+
 /// Rules for the databases of an Active-Active one only.
 pub const EVERYWHERE: &[Rule] = &[
+    Rule::new(
+        "",
+        "!has(oldSelf.databasePort) || (has(self.databasePort) && self.databasePort == oldSelf.databasePort)",
+        PORT_STAYS,
+    )
+    .about(".databasePort"),
     Rule::new("", "!self.?isRof.orValue(false)", "isRof is not possible for Active-Active databases; remove it")
         .about(".isRof"),
     Rule::new(
@@ -162,5 +175,7 @@ pub const EVERYWHERE: &[Rule] = &[
     )
     .about(".version"),
 ];
+
+const PORT_STAYS: &str = "databasePort cannot be changed or removed once the database is there; set it back, and use databaseServicePort for another port of the Services";
 
 const SIZE: &str = "self == '' || self.matches('(?i)^[0-9]+([.][0-9]+)?[KMGT]B$')";

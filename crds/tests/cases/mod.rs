@@ -8,6 +8,8 @@ pub(crate) struct Case {
     pub(crate) kind: Kind,
     /// The spec before; empty for creations.
     pub(crate) before: &'static str,
+    /// The status before, where it matters.
+    pub(crate) status: &'static str,
     /// The spec, or what of it changes.
     pub(crate) spec: &'static str,
     /// Part of the answer; None where it has to be accepted.
@@ -24,16 +26,21 @@ pub(crate) enum Kind {
 use Kind::{Reaadb, Rec, Redb, Rerc};
 
 const fn no(kind: Kind, name: &'static str, spec: &'static str, refusal: &'static str) -> Case {
-    Case { name, kind, before: "", spec, refusal: Some(refusal) }
+    Case { name, kind, before: "", status: "", spec, refusal: Some(refusal) }
 }
 
 const fn yes(kind: Kind, name: &'static str, spec: &'static str) -> Case {
-    Case { name, kind, before: "", spec, refusal: None }
+    Case { name, kind, before: "", status: "", spec, refusal: None }
 }
 
 impl Case {
     const fn after(mut self, before: &'static str) -> Self {
         self.before = before;
+        self
+    }
+
+    const fn seen_as(mut self, status: &'static str) -> Self {
+        self.status = status;
         self
     }
 
@@ -43,6 +50,11 @@ impl Case {
 
     pub(crate) fn before(&self) -> Value {
         self.object(self.before)
+    }
+
+    pub(crate) fn status(&self) -> Option<Value> {
+        let status: Value = serde_yaml_ng::from_str(self.status).unwrap();
+        (!status.is_null()).then(|| json!({ "status": status }))
     }
 
     pub(crate) fn change(&self) -> Value {
@@ -353,9 +365,24 @@ pub(crate) const TRANSITIONS: &[Case] = &[
     yes(Rec, "larger volumes, allowed", "{persistentSpec: {volumeSize: 2Gi, enablePersistentVolumeResize: true}}")
         .after("{persistentSpec: {volumeSize: 1Gi}}"),
     no(Redb, "other port", "{databasePort: 12001}", "databasePort cannot be changed or removed")
-        .after("{databasePort: 12000}"),
+        .after("{databasePort: 12000}")
+        .seen_as("{databaseUID: '1', status: active, specStatus: Valid}"),
     no(Redb, "port removed", "{databasePort: null}", "databasePort cannot be changed or removed")
-        .after("{databasePort: 12000}"),
+        .after("{databasePort: 12000}")
+        .seen_as("{databaseUID: '1', status: pending}"),
+    yes(Redb, "another size of a database with a port", "{memorySize: 2GB}")
+        .after("{databasePort: 12000}")
+        .seen_as("{databaseUID: '1', status: active}"),
+    yes(Redb, "other port of what was never made", "{databasePort: 12001}").after("{databasePort: 12000}"),
+    yes(Redb, "other port of what was refused", "{databasePort: null}")
+        .after("{databasePort: 12000}")
+        .seen_as("{specStatus: Invalid}"),
+    yes(Redb, "port set back", "{databasePort: 12001}")
+        .after("{databasePort: 12000}")
+        .seen_as("{databaseUID: '1', status: active, specStatus: Invalid}"),
+    yes(Redb, "other port of what could not be made", "{databasePort: 12001}")
+        .after("{databasePort: 12000}")
+        .seen_as("{databaseUID: '1', status: creation-failed}"),
     yes(Redb, "port set later", "{databasePort: 12000}").after("{}"),
     no(Redb, "fewer shards", "{shardCount: 1}", "shardCount must not shrink").after("{shardCount: 2}"),
     yes(Redb, "more shards", "{shardCount: 4}").after("{shardCount: 2}"),

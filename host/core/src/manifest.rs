@@ -152,6 +152,9 @@ pub enum Within {
     /// That of the managed system that the primary belongs to, which may be another one. Nothing is found while that cannot
     /// be told.
     System,
+    /// Every namespace that is watched: objects that belong to the same managed system as the primary, wherever they are.
+    /// Another operator's are not among them.
+    SameSystem,
 }
 
 impl Within {

@@ -84,6 +84,8 @@ struct State {
     kinds: HashMap<TypeRef, KindCache>,
     /// Namespaces that are watched for now, and what ends their watches.
     guests: BTreeMap<String, CancellationToken>,
+    /// It was heard which those are.
+    guests_known: bool,
     /// Namespaces that are always watched; none: all. The same as in `Caches`.
     home: Vec<String>,
     /// Kind, namespace and name of a primary, to what was made for it.
@@ -226,6 +228,28 @@ impl Caches {
     /// Namespaces that are watched for now.
     pub fn guests(&self) -> BTreeSet<String> {
         self.state.read().guests.keys().cloned().collect()
+    }
+
+    /// It was heard which namespaces are to be watched besides; those that are have been taken up.
+    pub fn guests_are_known(&self) {
+        let mut state = self.state.write();
+        if !state.guests_known {
+            state.guests_known = true;
+            drop(state);
+            self.progress.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// Why it is not known yet what there is of a kind in all namespaces that are watched. One that may not be read, nobody
+    /// waits for.
+    pub fn unknown_in_guests(&self, kind: &TypeRef) -> Option<String> {
+        let state = self.state.read();
+        if !state.guests_known {
+            return Some("which namespaces are watched besides".to_owned());
+        }
+        let cache = state.kinds.get(kind).filter(|cache| cache.in_guests && !cache.absent)?;
+        let unread = |guest: &&String| !cache.forbidden.contains_key(*guest) && !self.is_filled_in(kind, cache, guest);
+        state.guests.keys().find(unread).map(|guest| format!("{kind} in namespace {guest}"))
     }
 
     /// Watches one more namespace; nothing to do if it is watched already.

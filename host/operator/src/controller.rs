@@ -1,6 +1,6 @@
 //! Puts the parts together and keeps them running: caches, router, one queue for each pipeline, leadership.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -16,6 +16,7 @@ use kube::{Client, ResourceExt};
 use rand::Rng;
 use serde_json::Value;
 use stepwright_core::compare::{owned_fields, without};
+use stepwright_core::manifest::Within;
 use stepwright_core::object::{ObjectRef, TypeRef};
 use stepwright_core::pipeline::Pipeline;
 use stepwright_core::secrets::{Fingerprinter, Generate, SecretError, is_named};
@@ -27,6 +28,7 @@ use tracing::{Instrument, error, info, info_span, warn};
 
 use crate::apply::{MANAGER, Primary};
 use crate::cache::{Caches, Change, owner_of};
+use crate::calendar;
 use crate::delegation::{self, Delegation, Runners};
 use crate::error::PassError;
 use crate::fight::Fights;
@@ -114,6 +116,20 @@ impl Context {
         }
         kinds.extend(self.system.needs());
         self.check_filled(kinds, namespace)
+    }
+
+    /// A primary that goes takes its managed system along: whatever else belongs to that has to be known, wherever it is.
+    pub(crate) fn check_fellows(&self, pipeline: &Pipeline) -> Result<(), PassError> {
+        let watched = pipeline.steps.iter().flat_map(|step| self.slots.observing(step));
+        let kinds: BTreeSet<TypeRef> = watched
+            .flat_map(|watched| watched.observes.clone())
+            .filter(|observe| observe.within == Within::SameSystem)
+            .map(|observe| observe.type_ref())
+            .collect();
+        match kinds.iter().find_map(|kind| self.caches.unknown_in_guests(kind)) {
+            Some(missing) => Err(PassError::NotSynced { missing }),
+            None => Ok(()),
+        }
     }
 
     /// The caches of these kinds are filled, in this namespace too.
@@ -331,6 +347,8 @@ impl Operator {
         let leads = leadership.leads.clone();
         if context.delegation.part.alone().is_none() {
             tasks.spawn(Guests::new(guests, context.clone(), router.clone(), leads).run());
+        } else {
+            caches.guests_are_known();
         }
         let stores: Stores = Arc::default();
         {
@@ -355,6 +373,10 @@ impl Operator {
                     }
                 }
             });
+        }
+        {
+            let router = router.clone();
+            tasks.spawn(calendar::watch(move || router.day_turned()));
         }
         tasks.spawn(delegation::watch(context.clone(), router.clone(), namespace.clone()));
         let preparer =

@@ -20,6 +20,7 @@ use stepwright_core::pipeline::Pipeline;
 use tracing::{info, warn};
 
 use crate::apply::{MANAGER, Primary};
+use crate::calendar;
 use crate::controller::Context;
 use crate::facts::{self, Parts};
 use crate::router::Router;
@@ -117,7 +118,7 @@ impl Context {
         self.has_conditions(&primary.kind).await || self.may_get_conditions(&primary.kind)
     }
 
-    /// Facts in the order of their names: of the managed system, and of this process.
+    /// Facts in the order of their names: of the managed system, of this process, and the date.
     pub(crate) async fn facts(
         &self,
         primary: &Primary,
@@ -125,7 +126,8 @@ impl Context {
         parts: Option<&Parts>,
         system: Option<&SystemId>,
     ) -> Vec<Fact> {
-        let of_system: Vec<String> = names.iter().filter(|name| *name != FACT).cloned().collect();
+        let of_system: Vec<String> =
+            names.iter().filter(|name| ![FACT, calendar::FACT].contains(&name.as_str())).cloned().collect();
         let known = match system {
             _ if of_system.is_empty() => Vec::new(),
             Some(system) => self.system.facts(system, &of_system).await,
@@ -137,17 +139,20 @@ impl Context {
         let mut known = known.into_iter();
         let mut shown_facts = Vec::with_capacity(names.len());
         for name in names {
-            if name == FACT {
-                let value = self.host(primary).await.to_string();
-                shown_facts.push(Fact { name: name.clone(), value: Ok(value) });
-            } else {
-                let part = parts.and_then(|parts| parts.get(name));
-                let shown = |value: Arc<FactValue>| match part {
-                    Some(part) => value.part(part, &|path| facts::field(&primary.object, path)),
-                    None => value.text().to_owned(),
-                };
-                shown_facts.extend(known.next().map(|it| Fact { name: it.name, value: it.value.map(shown) }));
-            }
+            let value = match name.as_str() {
+                FACT => self.host(primary).await,
+                calendar::FACT => Value::String(calendar::today()),
+                _ => {
+                    let part = parts.and_then(|parts| parts.get(name));
+                    let shown = |value: Arc<FactValue>| match part {
+                        Some(part) => value.part(part, &|path| facts::field(&primary.object, path)),
+                        None => value.text().to_owned(),
+                    };
+                    shown_facts.extend(known.next().map(|it| Fact { name: it.name, value: it.value.map(shown) }));
+                    continue;
+                }
+            };
+            shown_facts.push(Fact { name: name.clone(), value: Ok(value.to_string()) });
         }
         shown_facts
     }

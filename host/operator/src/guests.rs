@@ -111,12 +111,16 @@ impl Guests {
                 namespaces = self.with_label(Duration::ZERO);
             }
             self.settle().await;
+            if self.is_known() {
+                self.context.caches.guests_are_known();
+            }
             tokio::select! {
                 Some(event) = maps.next() => match event {
                     Ok(event) => self.map.take(event, |map| map.data.unwrap_or_default()),
                     Err(error) => {
                         let map = &self.settings.map;
                         warn!(map, error = &error as &dyn std::error::Error, "the list of namespaces cannot be followed");
+                        self.map.heard = true;
                     }
                 },
                 Some(event) = namespaces.next() => match event {
@@ -127,6 +131,7 @@ impl Guests {
                     Err(error) => {
                         // Those that are known stay watched.
                         self.unlisted = Some(words_of_forbidden(&error).unwrap_or_else(|| error.to_string()));
+                        self.labelled.heard = true;
                         namespaces = self.with_label(RETRY);
                     }
                 },
@@ -134,6 +139,11 @@ impl Guests {
                 changed = leads.changed(), if may_lead => may_lead = changed.is_ok(),
             }
         }
+    }
+
+    /// Whoever was asked has answered, be it that it may not be known.
+    fn is_known(&self) -> bool {
+        (self.settings.map.is_empty() || self.map.heard) && (self.label.is_none() || self.labelled.heard)
     }
 
     /// Namespaces with the label, after a while.
@@ -286,11 +296,13 @@ struct Followed<T> {
     seen: BTreeMap<String, T>,
     /// A new list that is not complete yet.
     listed: BTreeMap<String, T>,
+    /// There was a first list, or a reason why there is none.
+    heard: bool,
 }
 
 impl<T> Default for Followed<T> {
     fn default() -> Self {
-        Self { seen: BTreeMap::new(), listed: BTreeMap::new() }
+        Self { seen: BTreeMap::new(), listed: BTreeMap::new(), heard: false }
     }
 }
 
@@ -301,7 +313,10 @@ impl<T> Followed<T> {
             Event::InitApply(object) => {
                 self.listed.insert(object.name_any(), interest(object));
             }
-            Event::InitDone => self.seen = std::mem::take(&mut self.listed),
+            Event::InitDone => {
+                self.seen = std::mem::take(&mut self.listed);
+                self.heard = true;
+            }
             Event::Apply(object) => {
                 self.seen.insert(object.name_any(), interest(object));
             }

@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod apply;
 pub mod cache;
+pub mod calendar;
 pub mod controller;
 pub mod delegation;
 pub mod error;

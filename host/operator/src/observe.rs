@@ -16,6 +16,7 @@ use stepwright_core::select::{Selection, says};
 use crate::apply::{Primary, whole};
 use crate::controller::Context;
 use crate::facts::Parts;
+use crate::pass::claim::of_another_operator;
 use crate::system::{Reader, SystemId};
 
 /// What a manifest says is read.
@@ -93,7 +94,13 @@ fn set(context: &Context, primary: &Primary, observe: &Observe, system: Option<&
     let namespace = match (observe.within, system) {
         (Within::Primary, _) => primary.namespace(),
         (Within::System, Some(system)) => &system.namespace,
-        (Within::System, None) => return nothing,
+        (Within::SameSystem, Some(system)) => {
+            let selection = Selection::resolve(&observe.select, &primary.value);
+            let found = fellows(context, &kind, system).into_iter();
+            let found = found.filter(|it| selection.matches(&it.name_any(), it.metadata.labels.as_ref()));
+            return ObjectSet { name, objects: found.map(|it| masked(context, &kind, &it, &observe.fields)).collect() };
+        }
+        (Within::System | Within::SameSystem, None) => return nothing,
     };
     if observe.optional {
         // Absence must not look like emptiness.
@@ -107,6 +114,17 @@ fn set(context: &Context, primary: &Primary, observe: &Observe, system: Option<&
     let found = select(context, primary, namespace, &kind, &Selection::resolve(&observe.select, &primary.value));
     let objects = found.iter().map(|object| masked(context, &kind, object, &observe.fields)).collect();
     ObjectSet { name, objects }
+}
+
+/// Objects of a kind that belong to a managed system, sorted by namespace and name.
+fn fellows(context: &Context, kind: &TypeRef, system: &SystemId) -> Vec<Arc<DynamicObject>> {
+    let caches = context.caches.as_ref();
+    let belongs = |it: &Arc<DynamicObject>| {
+        !of_another_operator(it, &context.home) && context.system.locate(it, caches).as_ref() == Some(system)
+    };
+    let mut found: Vec<_> = caches.all(kind).into_iter().filter(belongs).collect();
+    found.sort_by_key(|it| (it.namespace(), it.name_any()));
+    found
 }
 
 fn select(

@@ -7,6 +7,7 @@ use futures::channel::mpsc::UnboundedSender;
 use kube::ResourceExt;
 use kube::api::{ApiResource, DynamicObject};
 use kube::runtime::reflector::ObjectRef as RuntimeRef;
+use stepwright_core::admit::OPERATOR_ANNOTATION;
 use stepwright_core::manifest::{Observe, Select, Within};
 use stepwright_core::mask::mask;
 use stepwright_core::object::TypeRef;
@@ -121,6 +122,15 @@ impl Router {
                 look(&primary, Within::Primary);
             }
         }
+        if observes.iter().any(|it| it.within == Within::SameSystem)
+            && let Some(system) = self.system.locate(&change.object, self.caches.as_ref())
+        {
+            for primary in self.caches.all(&kind) {
+                if self.system.locate(&primary, self.caches.as_ref()).as_ref() == Some(&system) {
+                    look(&primary, Within::SameSystem);
+                }
+            }
+        }
         if observes.iter().any(|it| it.within == Within::System) {
             for primary in self.caches.all(&kind) {
                 let system = self.system.locate(&primary, self.caches.as_ref());
@@ -149,6 +159,16 @@ impl Router {
         }
     }
 
+    /// Another day: every primary, since what is said of it may depend on the date.
+    pub(crate) fn day_turned(&self) {
+        for pipeline in &self.pipelines {
+            let kind = pipeline.type_ref();
+            for primary in self.caches.all(&kind) {
+                self.enqueue(&kind, &primary.namespace().unwrap_or_default(), &primary.name_any());
+            }
+        }
+    }
+
     /// The plugins behind these steps were exchanged: every primary whose pipeline has one of them.
     pub fn swapped(&self, steps: &[String]) {
         self.caches.ensure(self.slots.kinds());
@@ -172,6 +192,11 @@ impl Router {
                 kinds.extend(beside.map(|it| it.type_ref()));
                 kinds.extend(watched.writes.iter().cloned());
             }
+        }
+        // What belongs to a managed system is looked for everywhere.
+        for watched in self.pipelines.iter().flat_map(|it| &it.steps).flat_map(|step| self.slots.observing(step)) {
+            let anywhere = watched.observes.iter().filter(|it| it.within == Within::SameSystem);
+            kinds.extend(anywhere.map(|it| it.type_ref()));
         }
         kinds
     }
@@ -202,7 +227,11 @@ impl Router {
 fn is_shown(change: &Change, observe: &Observe) -> bool {
     let Some(before) = change.before.as_ref().filter(|_| !change.gone) else { return true };
     let shown = |object: &DynamicObject| mask(&whole(object), &observe.fields);
-    before.metadata.labels != change.object.metadata.labels || shown(before) != shown(&change.object)
+    // Whose it is decides who is shown it.
+    let claim = |object: &DynamicObject| object.annotations().get(OPERATOR_ANNOTATION).cloned();
+    claim(before) != claim(&change.object)
+        || before.metadata.labels != change.object.metadata.labels
+        || shown(before) != shown(&change.object)
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ pub(crate) const NEWEST: &str = "newest";
 /// Key of the pod whose node was put into maintenance before the pod is replaced.
 pub(crate) const DRAINED: &str = "drained";
 
+/// Key of the day on which it was last said that the license is about to expire.
+pub(crate) const LICENSE: &str = "license-expiring-told";
 /// Key of how a node's last attempt to form or join the cluster failed: `<pod>: <code> <message>`.
 pub(crate) const FAILED: &str = "failed";
 /// Key of that it was told that the quorum is lost.

@@ -49,6 +49,8 @@ pub(crate) struct Node {
     pub(crate) uid: u64,
     pub(crate) addr: String,
     pub(crate) status: String,
+    /// As it was told when it joined; empty without racks.
+    pub(crate) rack_id: Option<String>,
     pub(crate) supported_database_versions: Vec<DatabaseVersion>,
 }
 

@@ -5,12 +5,15 @@
 //! (`formation`), and says what is so (`state`, `status`).
 
 mod board;
+mod budgets;
 mod calls;
 mod credentials;
 mod drain;
 mod facts;
 mod formation;
+mod license;
 mod managed;
+mod notices;
 mod objects;
 mod passthrough;
 mod quantity;
@@ -145,6 +148,7 @@ fn run(seen: &Seen<'_>, view: &View) -> Plan {
     let plan = why.map_or_else(Plan::done, |why| Plan::waiting(why, again));
     let plan =
         objects::desire(plan, seen, view, &parts, &course, true).status(&status::full(seen, view, &parts, state));
+    let plan = notices::events(license::event(plan, seen), seen);
     if !calls.is_empty() {
         // This round's status is not written, so what changed is told by the next one; only a retry or a refusal, which
         // the next round does not see, is news now.

@@ -1,5 +1,6 @@
 //! Racks: the label of the Kubernetes node on which a pod runs, told to a node of Redis Enterprise when it bootstraps
-//! (reference, 3.12). What is not repaired: a pod that moves later keeps the rack that it was told.
+//! (reference, 3.12). A node that was told a rack cannot be told another one: the API takes one only for a node that has none and
+//! no shards (REST reference, 2). So a pod that moves later is told of, and not repaired.
 
 use stepwright_sdk::Fact;
 
@@ -52,4 +53,26 @@ pub(crate) fn are_known(seen: &Seen<'_>) -> bool {
 pub(crate) fn problem(seen: &Seen<'_>) -> Option<String> {
     let placed = seen.pods.iter().filter(|pod| said(pod.spec.node_name.as_ref()).is_some());
     placed.filter_map(|pod| of(seen, &pod.id.name)?.err()).min()
+}
+
+/// In words, the nodes whose pods run in another rack than they were told when they joined; `None` where that is not known.
+pub(crate) fn moved(seen: &Seen<'_>) -> Option<Vec<String>> {
+    if label(seen).is_none() {
+        return Some(Vec::new());
+    }
+    let mut texts = Vec::new();
+    for node in seen.nodes.known()? {
+        let Some(pod) = seen.pods.iter().find(|pod| pod.status.pod_ip.as_ref() == Some(&node.addr)) else { continue };
+        let (pod, told) = (pod.id.name.as_str(), node.rack_id.as_deref().unwrap_or_default());
+        if let Some(Ok(rack)) = of(seen, pod)
+            && !told.is_empty()
+            && rack != told
+        {
+            texts.push(format!(
+                "{pod} runs in rack `{rack}` and joined the cluster in rack `{told}`, by which databases with rackAware are still placed: have it scheduled to `{told}` again"
+            ));
+        }
+    }
+    texts.sort();
+    Some(texts)
 }

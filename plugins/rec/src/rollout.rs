@@ -22,8 +22,11 @@ const STUCK: [&str; 7] = [
 pub(crate) struct Rollout {
     /// Pods from this ordinal on get the newest template.
     pub(crate) partition: u32,
-    /// A newer template is on its way.
+    /// A newer template is on its way, or may be.
     pub(crate) rolling: bool,
+    /// It may be: the StatefulSet changed, and its controller has not said yet whether the pods are concerned. A change of the
+    /// number of replicas alone does not concern them.
+    pub(crate) reading: bool,
     /// What the next pod waits for, or which pod is replaced.
     pub(crate) waits: Option<String>,
     /// A replaced pod does not start, and why.
@@ -60,7 +63,8 @@ pub(crate) fn of(seen: &Seen<'_>, view: &View) -> Rollout {
         return Rollout {
             partition,
             rolling: true,
-            waits: Some("the new template is being read".to_owned()),
+            reading: true,
+            waits: Some("the changed StatefulSet is being read".to_owned()),
             ..Rollout::default()
         };
     }
@@ -95,7 +99,7 @@ pub(crate) fn of(seen: &Seen<'_>, view: &View) -> Rollout {
         None => (next, true, format!("{name} is being replaced")),
         Some(why) => (next + 1, false, format!("{name} is to be replaced once {why}")),
     };
-    Rollout { partition, rolling: true, waits: Some(waits), stuck, recreate: false, next: Some(name), clear }
+    Rollout { partition, rolling: true, waits: Some(waits), stuck, next: Some(name), clear, ..Rollout::default() }
 }
 
 fn is_updated(pod: &Pod, revision: &str) -> bool {

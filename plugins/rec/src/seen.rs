@@ -7,6 +7,7 @@ use serde::de::IgnoredAny;
 use stepwright_sdk::{Fact, FactPart, Failure, Limits, Manifest, Observation, Observe, Observed, StepManifest};
 
 use crate::board;
+use crate::budgets::Budget;
 use crate::facts;
 use crate::managed::{FACTS, Fields};
 use crate::objects::broker;
@@ -49,9 +50,11 @@ pub(crate) struct Seen<'a> {
     pub(crate) kubernetes_nodes: Fact<Vec<Observed<KubernetesNode>>>,
     pub(crate) statefulset: Option<Observed<StatefulSet>>,
     pub(crate) claims: Vec<Observed<Claim>>,
+    /// Every one of the namespace.
+    pub(crate) budgets: Vec<Observed<Budget>>,
     pub(crate) secrets: Vec<Observed<Secret>>,
     pub(crate) rivals: Vec<Observed<Rival>>,
-    /// Names of the databases of this cluster.
+    /// Names of the databases of this cluster; of one in another namespace `namespace/name`.
     pub(crate) databases: Vec<String>,
     pub(crate) configmaps: Vec<Observed<ConfigMap>>,
     pub(crate) bdbs: Fact<Vec<facts::Bdb>>,
@@ -65,6 +68,8 @@ pub(crate) struct Seen<'a> {
     pub(crate) license: Fact<facts::License>,
     pub(crate) modules: Fact<Vec<facts::Module>>,
     pub(crate) host: Fact<facts::Host>,
+    /// The date in UTC: `2026-01-31`.
+    pub(crate) today: Fact<String>,
     /// The account of the service broker is there.
     pub(crate) has_broker_account: bool,
     /// The ServiceAccount of the services rigger, if it is there.
@@ -361,6 +366,7 @@ pub(crate) fn manifest() -> Manifest {
         .observe(
             Observe::new("databases", "app.redislabs.com/v1alpha1", "RedisEnterpriseDatabase")
                 .all()
+                .of_same_system()
                 .fields(["spec.redisEnterpriseCluster"]),
         )
         .observe(
@@ -368,7 +374,19 @@ pub(crate) fn manifest() -> Manifest {
                 .names(["$(metadata.name)-services-rigger"])
                 .fields(["metadata.uid"]),
         )
-        .facts(["bdbs", "bootstrap", "nodes", "nodes-status", "cluster", "policy", "license", "modules", "host"])
+        .observe(Observe::new("budgets", "policy/v1", "PodDisruptionBudget").all().fields(["spec.selector"]))
+        .facts([
+            "bdbs",
+            "bootstrap",
+            "nodes",
+            "nodes-status",
+            "cluster",
+            "policy",
+            "license",
+            "modules",
+            "host",
+            "today",
+        ])
         .fact_part("bdbs", FactPart::fields(["uid", "name", "status", "endpoints"]))
         // Thousands of databases take longer to read than anything else here.
         .limits(Limits { milliseconds: 2_000, ..Limits::default() })
@@ -426,7 +444,10 @@ impl<'a> Seen<'a> {
             .into_iter()
             // Without a name it is the only cluster of the namespace that is meant.
             .filter(|database| ["", name].contains(&database.spec.redis_enterprise_cluster.name.as_str()))
-            .map(|database| database.id.name)
+            .map(|database| match database.id.namespace {
+                Some(elsewhere) if elsewhere != observed.namespace() => format!("{elsewhere}/{}", database.id.name),
+                _ => database.id.name,
+            })
             .collect();
         let mut rivals: Vec<Observed<Rival>> = observed.set("rivals")?;
         rivals.retain(|rival| rival.id.name != name);
@@ -440,6 +461,7 @@ impl<'a> Seen<'a> {
             kubernetes_nodes: observed.optional_set("kubernetes-nodes")?,
             statefulset: statefulsets.into_iter().next(),
             claims: observed.set("claims")?,
+            budgets: observed.set("budgets")?,
             secrets: observed.set("secrets")?,
             rivals,
             databases,
@@ -454,6 +476,7 @@ impl<'a> Seen<'a> {
             license: observed.fact("license"),
             modules: observed.fact("modules"),
             host: observed.fact("host"),
+            today: observed.fact("today"),
             has_broker_account: !observed.set::<serde::de::IgnoredAny>("accounts")?.is_empty(),
             rigger_account: rigger_accounts.into_iter().next(),
         })

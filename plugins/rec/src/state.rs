@@ -102,7 +102,10 @@ pub(crate) fn of(seen: &Seen<'_>, view: &View, course: &Course) -> (State, Optio
         let text = waiting(&format!("the cluster does not answer: {why}"));
         return (state, Some(lost(seen, view).map_or_else(|| text.clone(), |advice| format!("{text}; {advice}"))));
     }
-    if served && (course.rollout.rolling || seen.image.upgrading) {
+    // What may be no change of the pods is told of only once it is one.
+    let was_rolling = seen.cluster.status.state == State::RunningRollingUpdate.as_str();
+    let rolling = course.rollout.rolling && (!course.rollout.reading || was_rolling);
+    if served && (rolling || seen.image.upgrading) {
         let state = if seen.image.upgrading { State::Upgrade } else { State::RunningRollingUpdate };
         let text = course.rollout.stuck.clone().or(course.rollout.waits.clone());
         return (state, Some(text.unwrap_or_else(|| "pods are being replaced one by one".to_owned())));
@@ -115,12 +118,12 @@ pub(crate) fn of(seen: &Seen<'_>, view: &View, course: &Course) -> (State, Optio
     }
     let ready = set.status.ready_replicas;
     let wanted = seen.cluster.spec.nodes();
-    if ready < wanted || course.rollout.rolling {
+    if ready < wanted || rolling {
         return (State::Initializing, Some(format!("{ready} of {wanted} pods are ready")));
     }
     if let Some(why) = &seen.image.refused {
         return (State::InvalidUpgrade, Some(why.clone()));
     }
     let shrinking = course.shrink.blocked.clone().or(course.shrink.waits.clone());
-    (State::Running, shrinking)
+    (State::Running, shrinking.or(course.rollout.waits.clone().filter(|_| course.rollout.reading)))
 }

@@ -68,6 +68,8 @@ fn deletion_waits_for_databases() {
         json!({ "kind": "RedisEnterpriseDatabase", "metadata": { "name": "nameless" }, "spec": {} }),
         json!({ "kind": "RedisEnterpriseDatabase", "metadata": { "name": "elsewhere" },
             "spec": { "redisEnterpriseCluster": { "name": "other" } } }),
+        json!({ "kind": "RedisEnterpriseDatabase", "metadata": { "name": "theirs", "namespace": "team-a" },
+            "spec": { "redisEnterpriseCluster": { "name": "rec" } } }),
     ];
     golden!(world.answer());
 }
@@ -135,4 +137,17 @@ fn what_the_running_set_has_is_kept() {
     world.statefulset = Some(set);
     let text = world.plan().to_string();
     assert!(text.contains(r#""storage":"7Gi""#) && !text.contains("20Gi"), "{text}");
+}
+
+/// Kubernetes gives CPUs of its own to a container whose pod is Guaranteed and which asks for a whole number (the kubelet's static
+/// CPU policy); the node's processes then see these alone.
+#[test]
+fn a_node_may_have_cpus_of_its_own() {
+    let plan = World::pods_up().plan();
+    let set = plan["desired"].as_array().unwrap().iter().find(|it| it["id"] == "apps/v1 StatefulSet ns/rec").unwrap();
+    let containers = set["body"]["spec"]["template"]["spec"]["containers"].as_array().unwrap();
+    let [node] = containers.as_slice() else { panic!("another container would share them") };
+    assert_eq!(node["resources"]["requests"], node["resources"]["limits"]);
+    assert!(node["resources"]["limits"]["cpu"].to_string().trim_matches('"').parse::<u32>().is_ok_and(|cpus| cpus > 0));
+    assert!(!node["resources"]["limits"]["memory"].is_null());
 }

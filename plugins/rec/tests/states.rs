@@ -25,6 +25,68 @@ fn an_unreachable_cluster_is_never_running() {
 }
 
 #[test]
+fn a_license_that_is_about_to_expire_is_told_once_a_day() {
+    // It expires on 2026-01-31.
+    let events = |today: &str, kept: Option<&str>| {
+        let mut world = World::running();
+        world.facts.push(("today".into(), json!(today)));
+        let board = |told| {
+            let metadata = json!({ "name": "rec-bulletin-board" });
+            json!({ "kind": "ConfigMap", "metadata": metadata, "data": { "license-expiring-told": told } })
+        };
+        world.configmaps = kept.into_iter().map(board).collect();
+        let plan = world.plan();
+        let desired = plan["desired"].as_array().unwrap().iter();
+        let mut data =
+            desired.filter(|it| it["id"] == "v1 ConfigMap ns/rec-bulletin-board").map(|it| &it["body"]["data"]);
+        assert_eq!(plan["progress"], "done", "the cluster is well all the same");
+        (plan["events"].clone(), data.next().unwrap()["license-expiring-told"].clone())
+    };
+    assert_eq!(events("2026-01-23", None), (Value::Null, Value::Null));
+    let told = |days: &str, date: &str| {
+        let text = format!(
+            "Warning LicenseExpiring: the license expires in {days}, on 2026-01-31T00:00:00Z: from then on no database can be made or changed, and the cluster cannot be upgraded; install another by spec.license or spec.licenseSecretName"
+        );
+        (json!([text]), json!(date))
+    };
+    assert_eq!(events("2026-01-24", None), told("7 days", "2026-01-24"));
+    assert_eq!(events("2026-01-24", Some("2026-01-24")), (Value::Null, json!("2026-01-24")));
+    assert_eq!(events("2026-01-30", Some("2026-01-24")), told("1 day", "2026-01-30"));
+    assert_eq!(events("2026-02-01", Some("2026-01-30")).0, Value::Null, "the cluster says when it has");
+    assert_eq!(events("no date", None), (Value::Null, Value::Null));
+    // With calls in the same pass it is told in the round that notes it.
+    let mut world = World::running();
+    world.facts.push(("today".into(), json!("2026-01-24")));
+    world.spec["license"] = json!("another one");
+    let plan = world.plan();
+    assert!(plan["calls"].to_string().contains("/v1/license"));
+    assert!(plan["events"].to_string().contains("LicenseExpiring"));
+}
+
+#[test]
+fn a_scaled_statefulset_is_no_rolling_update() {
+    let mut world = World::running();
+    let mut set = statefulset(3);
+    // `kubectl scale`, not looked at by the controller yet.
+    set["metadata"]["generation"] = json!(2);
+    set["spec"]["replicas"] = json!(4);
+    world.statefulset = Some(set);
+    let plan = world.plan();
+    assert_eq!((&plan["status"]["state"], &plan["events"]), (&json!("Running"), &Value::Null));
+    assert_eq!(plan["progress"]["waiting"], "the changed StatefulSet is being read");
+    // Put back, and read: as before.
+    world.statefulset = Some(statefulset(3));
+    assert_eq!(world.plan()["events"], Value::Null);
+    // A change of the pods that is under way stays one.
+    let mut world = World::running();
+    world.status["state"] = json!("RunningRollingUpdate");
+    let mut set = statefulset(3);
+    set["metadata"]["generation"] = json!(2);
+    world.statefulset = Some(set);
+    assert_eq!(world.state(), "RunningRollingUpdate");
+}
+
+#[test]
 fn a_rolling_statefulset_is_a_rolling_update() {
     let mut world = World::running();
     let mut set = statefulset(2);

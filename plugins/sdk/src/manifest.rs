@@ -314,6 +314,7 @@ enum Within {
     #[default]
     Primary,
     System,
+    SameSystem,
 }
 
 impl Within {
@@ -383,6 +384,12 @@ impl Observe {
     /// Objects of the namespace where the managed system is that the primary belongs to, which may not be the primary's own.
     pub fn within_system(mut self) -> Self {
         self.within = Within::System;
+        self
+    }
+
+    /// Objects that belong to the same managed system as the primary, in whichever namespace that the operator watches.
+    pub fn of_same_system(mut self) -> Self {
+        self.within = Within::SameSystem;
         self
     }
 

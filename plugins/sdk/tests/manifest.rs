@@ -21,6 +21,7 @@ fn the_host_reads_every_part_of_a_manifest() {
             .observe(Observe::new("one", "v1", "Secret").names(["$(metadata.name)"]).fields(["data"]))
             .observe(Observe::new("mine", "apps/v1", "StatefulSet").fields(["status"]))
             .observe(Observe::new("nodes", "v1", "Node").all().when("spec.rack").optional())
+            .observe(Observe::new("things", "example.com/v1", "Thing").all().of_same_system())
             .facts(["bdbs"])
             .fact_when("ldap", "spec.ldap")
             .fact_part("bdbs", FactPart::having("name", "$(metadata.name)").or_having("port", "$(spec.port)"))
@@ -40,7 +41,12 @@ fn the_host_reads_every_part_of_a_manifest() {
     let selects: Vec<_> = step.observes.iter().map(|observe| observe.select.clone()).collect();
     let names = host::Select::Names(vec!["$(metadata.name)".to_owned()]);
     let every = host::Select::Labels(Default::default());
-    assert_eq!(selects, [host::Select::Labels(labels), every.clone(), names, host::Select::Owned, every]);
+    assert_eq!(
+        selects,
+        [host::Select::Labels(labels), every.clone(), names, host::Select::Owned, every.clone(), every]
+    );
+    let within: Vec<_> = step.observes[4..].iter().map(|observe| observe.within).collect();
+    assert_eq!(within, [host::Within::Primary, host::Within::SameSystem]);
     let nodes = &step.observes[4];
     assert_eq!((nodes.when.as_deref(), nodes.optional), (Some("spec.rack"), true));
     assert!(step.observes[..4].iter().all(host::Observe::is_required));

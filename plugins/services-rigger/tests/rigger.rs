@@ -107,6 +107,30 @@ fn spec_decides_types_names_ports_labels_and_annotations() {
 }
 
 #[test]
+fn annotations_for_load_balancers_go_to_load_balancers() {
+    let aws = "service.beta.kubernetes.io/aws-load-balancer-internal";
+    let metal = "metallb.universe.tf/loadBalancerIPs";
+    let spec = json!({
+        "uiServiceType": "LoadBalancer", "services": { "servicesAnnotations": { (aws): "true", (metal): "10.0.0.1", "team": "x" } },
+        "servicesRiggerSpec": { "databaseServiceType": "cluster_ip,headless,load_balancer" },
+    });
+    let plan = readable(&plan(&given(&spec).fact("bdbs", &json!([bdb(1, "mydb", 19621, &["10.0.0.6"])]))));
+    let (mut balanced, mut others) = (0, 0);
+    for service in plan["desired"].as_array().unwrap() {
+        let body = &service["body"];
+        let has = |key: &str| body["metadata"]["annotations"][key].is_string();
+        let is_balanced = body["spec"]["type"] == "LoadBalancer";
+        assert_eq!((has(aws), has(metal), has("team")), (is_balanced, is_balanced, true), "{service}");
+        if is_balanced {
+            balanced += 1;
+        } else {
+            others += 1;
+        }
+    }
+    assert!(balanced >= 2 && others >= 2, "{balanced}, {others}");
+}
+
+#[test]
 fn a_database_of_another_namespace_is_found_by_its_port_alone() {
     let mut guest = bdb(1, "rec-ui", 19621, &["10.0.0.6"]);
     guest["tags"] =

@@ -30,6 +30,12 @@ pub(super) fn of(primary: &DynamicObject, home: &str, exists: bool) -> Claim {
     }
 }
 
+/// Another operator, not that of `home`, said that it has the managed system of this object.
+pub(crate) fn of_another_operator(object: &DynamicObject, home: &str) -> bool {
+    let said = object.annotations().get(OPERATOR_ANNOTATION);
+    said.is_some_and(|said| said != home && !said.ends_with(WITHOUT_SYSTEM))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

@@ -19,7 +19,7 @@ use crate::slots::{Chained, Choice};
 use crate::system::{Reader, SystemId};
 
 mod ask;
-mod claim;
+pub(crate) mod claim;
 mod instead;
 mod record;
 mod review;
@@ -119,6 +119,9 @@ async fn over(
     mut primary: Primary,
     log: &mut Log,
 ) -> Result<Next, PassError> {
+    if primary.deleting() {
+        context.check_fellows(pipeline)?;
+    }
     let system = context.system.locate(&primary.object, context.caches.as_ref());
     // A process that runs some steps alone puts on no finalizers, and claims nothing.
     let claim = if pipeline.in_guests && pipeline.finalizer.is_some() {

@@ -32,7 +32,7 @@ const LONGEST_HOLD: Duration = Duration::from_secs(24 * 60 * 60);
 /// What the chain made of a plan.
 pub(super) enum Reviewed {
     /// Carried out as planned, or as amended.
-    Passed(Option<AdmittedPlan>),
+    Passed(Option<Box<AdmittedPlan>>),
     Stopped(Stopped),
 }
 
@@ -142,7 +142,7 @@ pub(super) async fn review(
             }
         }
     }
-    Ok(Reviewed::Passed(admitted))
+    Ok(Reviewed::Passed(admitted.map(Box::new)))
 }
 
 fn amended(

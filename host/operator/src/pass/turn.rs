@@ -190,7 +190,7 @@ impl Turn<'_> {
             match review::review(self, active, primary, raw.clone(), seen, log).await? {
                 Reviewed::Stopped(stopped) => return Ok(Decided::Ended(Ended::Stopped(stopped))),
                 Reviewed::Passed(None) => plan,
-                Reviewed::Passed(Some(amended)) => amended,
+                Reviewed::Passed(Some(amended)) => *amended,
             }
         };
         Ok(Decided::Planned(Planned { raw, plan: Arc::new(plan) }))

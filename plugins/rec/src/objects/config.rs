@@ -10,6 +10,8 @@ use super::{Metadata, metadata};
 use crate::Course;
 use crate::board;
 use crate::formation::{NodeState, View};
+use crate::license;
+use crate::notices;
 use crate::recovery::{DONE, REJOINING, Recovery};
 use crate::seen::Seen;
 use crate::state;
@@ -73,6 +75,8 @@ pub(super) fn desire(plan: Plan, seen: &Seen<'_>, view: &View, course: &Course) 
     let mut data = BTreeMap::from([("tasks", tasks(view))]);
     data.extend(board::newest(seen, view).map(|pods| (board::NEWEST, pods)));
     data.extend(course.drain.note.clone().map(|note| (board::DRAINED, note)));
+    data.extend(notices::notes(seen));
+    data.extend(license::note(seen).map(|note| (board::LICENSE, note)));
     data.extend(board::failure(seen, view).map(|failure| (board::FAILED, failure)));
     data.extend(state::lost(seen, view).map(|_| (board::QUORUM, "lost".to_owned())));
     data.extend(course.shrink.note.clone().map(|note| (board::REMOVAL, note)));

@@ -44,6 +44,8 @@ pub(crate) struct World {
     /// Why the containers of the first pods wait, if they do.
     pub(crate) stuck: Vec<String>,
     pub(crate) configmaps: Vec<Value>,
+    /// PodDisruptionBudgets: name and selector.
+    pub(crate) budgets: Vec<(String, Value)>,
     /// Accounts that an admin made.
     pub(crate) broker_accounts: Vec<Value>,
     /// The services rigger's.
@@ -78,6 +80,7 @@ impl Default for World {
             labels: Vec::new(),
             stuck: Vec::new(),
             configmaps: Vec::new(),
+            budgets: Vec::new(),
             broker_accounts: Vec::new(),
             accounts: Vec::new(),
             now: "2026-01-01T00:00:00Z".to_owned(),
@@ -269,6 +272,11 @@ impl World {
             for object in objects {
                 given = given.object(set, object);
             }
+        }
+        for (name, selector) in &self.budgets {
+            let metadata = json!({ "name": name });
+            let budget = json!({ "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": metadata, "spec": { "selector": selector } });
+            given = given.object("budgets", &budget);
         }
         for name in self.unknown.iter().flat_map(|_| ["nodes", "nodes-status"]) {
             given = given.unknown(name, self.unknown.as_deref().unwrap_or_default());

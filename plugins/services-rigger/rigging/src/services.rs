@@ -72,10 +72,20 @@ impl Port {
     }
 }
 
-/// A Service of this cluster.
+/// What a cloud's controller reads of a Service to set a load balancer up, by what such keys have in common:
+/// `service.beta.kubernetes.io/aws-load-balancer-internal`, `networking.gke.io/load-balancer-type`,
+/// `metallb.universe.tf/loadBalancerIPs`.
+fn is_for_load_balancers(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    key.contains("load-balancer") || key.contains("loadbalancer")
+}
+
+/// A Service of this cluster. Annotations for load balancers go to Services that have one.
 pub(crate) fn body(seen: &Seen<'_>, type_: &str, headless: bool, ports: Vec<Port>, selector: Map) -> Body {
+    let mut annotations = seen.spec.services.services_annotations.clone();
+    annotations.retain(|key, _| type_ == "LoadBalancer" || !is_for_load_balancers(key));
     Body {
-        metadata: Metadata { labels: seen.labels(), annotations: seen.spec.services.services_annotations.clone() },
+        metadata: Metadata { labels: seen.labels(), annotations },
         spec: Spec {
             type_: type_.to_owned(),
             cluster_ip: headless.then_some("None"),
