@@ -100,9 +100,9 @@ pub fn each(value: &Value, path: &str) -> Vec<String> {
 }
 
 /// A text or a number, as text.
-pub fn text(value: &Value) -> Option<String> {
+fn text(value: &Value) -> Option<String> {
     match value {
-        Value::String(text) => Some(text.clone()),
+        Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
         Value::Number(number) => Some(number.to_string()),
         _ => None,
     }

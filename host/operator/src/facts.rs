@@ -9,7 +9,7 @@ use kube::api::DynamicObject;
 use parking_lot::Mutex;
 use serde_json::Value;
 use stepwright_core::part::{Difference, FactPart, Having, has, texts};
-use stepwright_core::select::{each, says, text};
+use stepwright_core::select::{each, says};
 
 use crate::apply::whole;
 use crate::slots::Watched;
@@ -83,20 +83,16 @@ fn index(items: &[Value], path: &str) -> Index {
     index
 }
 
-/// A field of an object by its dotted path, without the whole object made one JSON value.
-fn field(object: &DynamicObject, path: &str) -> Option<String> {
-    match path {
-        "metadata.name" => Some(object.name_any()),
-        "metadata.namespace" => object.namespace(),
-        "metadata.uid" => object.uid(),
-        path if path.starts_with("metadata.") => texts(&whole(object), path).pop(),
-        _ => text(path.split('.').try_fold(&object.data, |value, key| value.get(key))?),
-    }
-}
-
-/// The same at a path that may lead to several, by `list[]`.
+/// Fields of an object by a dotted path, which leads to several where `list[]` is on it, without the whole object made one JSON
+/// value.
 pub(crate) fn fields(object: &DynamicObject, path: &str) -> Vec<String> {
-    if path.starts_with("metadata.") { field(object, path).into_iter().collect() } else { each(&object.data, path) }
+    match path {
+        "metadata.name" => vec![object.name_any()],
+        "metadata.namespace" => object.namespace().into_iter().collect(),
+        "metadata.uid" => object.uid().into_iter().collect(),
+        path if path.starts_with("metadata.") => each(&whole(object), path),
+        _ => each(&object.data, path),
+    }
 }
 
 /// Whom of a kind's primaries a change of facts concerns.

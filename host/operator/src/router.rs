@@ -7,6 +7,7 @@ use futures::channel::mpsc::UnboundedSender;
 use kube::ResourceExt;
 use kube::api::{ApiResource, DynamicObject};
 use kube::runtime::reflector::ObjectRef as RuntimeRef;
+use stepwright_core::admit::OPERATOR_ANNOTATION;
 use stepwright_core::manifest::{Observe, Select, Within};
 use stepwright_core::mask::mask;
 use stepwright_core::object::TypeRef;
@@ -226,7 +227,11 @@ impl Router {
 fn is_shown(change: &Change, observe: &Observe) -> bool {
     let Some(before) = change.before.as_ref().filter(|_| !change.gone) else { return true };
     let shown = |object: &DynamicObject| mask(&whole(object), &observe.fields);
-    before.metadata.labels != change.object.metadata.labels || shown(before) != shown(&change.object)
+    // Whose it is decides who is shown it.
+    let claim = |object: &DynamicObject| object.annotations().get(OPERATOR_ANNOTATION).cloned();
+    claim(before) != claim(&change.object)
+        || before.metadata.labels != change.object.metadata.labels
+        || shown(before) != shown(&change.object)
 }
 
 #[cfg(test)]

@@ -185,6 +185,11 @@ impl Source {
         SOURCES.iter().find(|source| source.kind == kind)
     }
 
+    /// Whether a slow fact is read at this path, or above it.
+    pub(crate) fn is_slow_at(path: &str) -> bool {
+        SOURCES.iter().any(|source| source.slow && path.starts_with(source.path))
+    }
+
     /// The names of all facts, for messages.
     pub(crate) fn names() -> String {
         SOURCES.map(|source| source.name).join(", ")

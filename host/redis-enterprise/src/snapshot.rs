@@ -44,8 +44,10 @@ impl Needed {
 /// the cluster is looked at next, and nobody waits for it.
 fn changes_databases_only(path: &str) -> bool {
     let path = path.split('?').next().unwrap_or(path);
-    Source::of(FactKind::Bdbs)
-        .is_some_and(|bdbs| path.strip_prefix(bdbs.path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+    let Some(bdbs) = Source::of(FactKind::Bdbs) else { return false };
+    let below = path.strip_prefix(bdbs.path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    // What is read there and slow, as the alerts of databases, is changed by it.
+    below && !Source::is_slow_at(path)
 }
 
 /// What the fact source knows of one cluster.

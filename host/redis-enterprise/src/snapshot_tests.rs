@@ -185,9 +185,13 @@ fn what_nobody_asks_for_is_given_up_and_said_once() {
 
 #[test]
 fn a_call_that_changes_a_database_leaves_other_facts_as_fresh_as_they_were() {
-    for (path, waits) in
-        [("/v1/bdbs", false), ("/v1/bdbs/7/upgrade", false), ("/v1/bdbs_x", true), ("/v1/license", true)]
-    {
+    for (path, waits) in [
+        ("/v1/bdbs", false),
+        ("/v1/bdbs/7/upgrade", false),
+        ("/v1/bdbs_x", true),
+        ("/v1/bdbs/alerts/7", true),
+        ("/v1/license", true),
+    ] {
         let mut test = Test::new();
         test.snapshot.ask(&[Bdbs, Cluster], test.start);
         test.read(0, &[Bdbs, Cluster], &known("1"));
