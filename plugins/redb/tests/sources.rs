@@ -5,6 +5,9 @@ mod common;
 
 use common::{active_redb, bdb, plan, redb, violation, with, world};
 use serde_json::{Value, json};
+use stepwright_core::manifest::Select;
+use stepwright_core::select::Selection;
+use stepwright_sdk::Plugin as _;
 use stepwright_sdk::testing::Given;
 
 fn mirror(over: &Value) -> Value {
@@ -134,4 +137,24 @@ fn a_certificate_of_clients_is_waited_for_and_given_again_when_it_is_another() {
     assert_eq!(plan(&kept.clone().object("secrets", &secret("fp:a")))["calls"], Value::Null);
     let renewed = plan(&kept.object("secrets", &secret("fp:b")));
     assert_eq!(renewed["calls"][0]["id"], "update:authentication_ssl_client_certs");
+}
+
+#[test]
+fn secrets_that_stand_in_lists_of_the_spec_are_watched() {
+    let manifest = serde_json::to_value(stepwright_redb::Redb::manifest()).unwrap();
+    let observes = manifest["steps"][0]["observes"].as_array().unwrap();
+    let secrets = observes.iter().find(|it| it["name"] == "secrets").unwrap();
+    let templates: Vec<String> = serde_json::from_value(secrets["select"]["names"].clone()).unwrap();
+    let redb = redb(&json!({"spec": {
+        "clientAuthenticationCertificates": ["one", "two"],
+        "replicaSources": [
+            {"replicaSourceType": "SECRET", "replicaSourceName": "elsewhere", "serverCertSecret": "theirs", "clientKeySecret": "ours"},
+            {"replicaSourceType": "REDB", "replicaSourceName": "origin"},
+        ],
+    }}));
+    let selection = Selection::resolve(&Select::Names(templates), &redb);
+    for name in ["one", "two", "elsewhere", "theirs", "ours", "redb-mydb", "redb-mydb-in-force"] {
+        assert!(selection.matches(name, None), "{name} of {selection:?}");
+    }
+    assert!(!selection.matches("three", None) && !selection.matches("", None));
 }
