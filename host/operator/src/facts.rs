@@ -195,7 +195,7 @@ mod tests {
             r#"[{"name":"a","status":"on","uid":1},{"name":"a","status":"off","uid":3}]"#
         );
         assert_eq!(shown(&primary("c", 9)), "[]");
-        assert_eq!(value.part(&FactPart::default(), &|_| None), value.text());
+        assert_eq!(value.part(&FactPart::default(), &|_| Vec::new()), value.text());
     }
 
     #[test]
