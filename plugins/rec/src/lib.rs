@@ -149,7 +149,7 @@ fn run(seen: &Seen<'_>, view: &View) -> Plan {
     let plan = why.map_or_else(Plan::done, |why| Plan::waiting(why, again));
     let plan =
         objects::desire(plan, seen, view, &parts, &course, true).status(&status::full(seen, view, &parts, state));
-    let plan = notices::events(license::event(plan, seen), seen);
+    let plan = noted(notices::events(license::event(plan, seen), seen), seen, view, &course);
     if !calls.is_empty() {
         // This round's status is not written, so what changed is told by the next one; only a retry or a refusal, which
         // the next round does not see, is news now.
@@ -168,21 +168,11 @@ fn run(seen: &Seen<'_>, view: &View) -> Plan {
     };
     let plan =
         if seen.cluster.spec.persistent() { storage::events(plan, seen, &storage::progress(seen)) } else { plan };
-    warnings(changed(turns(plan, seen, view, &course), seen, state), seen)
+    warnings(changed(turns(plan, seen, &course), seen, state), seen)
 }
 
-/// Turns of a cluster's life that people want to hear of.
-fn turns(mut plan: Plan, seen: &Seen<'_>, view: &View, course: &Course) -> Plan {
-    if let Recovery::Reset { begins: true } = course.recovery {
-        let text = "all pods are deleted, and the cluster is restored from its volumes; its databases need `rladmin recover all` afterwards";
-        plan = plan.event(Event::normal("RecoveryStarted", text));
-    }
-    if let Recovery::Refused(why) = &course.recovery {
-        plan = plan.event(Event::warning("RecoveryBlocked", why));
-    }
-    if let (Recovery::FirstPod, Next::Stuck { reason, message }) = (&course.recovery, &course.next) {
-        plan = plan.event(Event::warning(*reason, message));
-    }
+/// What is told once because the board then has it: in the plan that writes it there, also if that plan has calls.
+fn noted(mut plan: Plan, seen: &Seen<'_>, view: &View, course: &Course) -> Plan {
     if course.recovered && !seen.recovered() {
         let pod = seen.pod_name(0);
         let text = format!(
@@ -192,6 +182,21 @@ fn turns(mut plan: Plan, seen: &Seen<'_>, view: &View, course: &Course) -> Plan 
     }
     if let Some(advice) = state::lost(seen, view).filter(|_| board::kept(seen, board::QUORUM).is_none()) {
         plan = plan.event(Event::warning("QuorumLost", advice));
+    }
+    plan
+}
+
+/// Turns of a cluster's life that people want to hear of.
+fn turns(mut plan: Plan, seen: &Seen<'_>, course: &Course) -> Plan {
+    if let Recovery::Reset { begins: true } = course.recovery {
+        let text = "all pods are deleted, and the cluster is restored from its volumes; its databases need `rladmin recover all` afterwards";
+        plan = plan.event(Event::normal("RecoveryStarted", text));
+    }
+    if let Recovery::Refused(why) = &course.recovery {
+        plan = plan.event(Event::warning("RecoveryBlocked", why));
+    }
+    if let (Recovery::FirstPod, Next::Stuck { reason, message }) = (&course.recovery, &course.next) {
+        plan = plan.event(Event::warning(*reason, message));
     }
     if let (Next::Wait(why), Some(problem)) = (&course.next, racks::problem(seen))
         && *why == problem
