@@ -436,7 +436,7 @@ async fn row_76_from_a_client_within_the_cluster(world: &World) {
 
 async fn row_97_a_hundred_databases_at_rest(world: &World) {
     let names: Vec<String> = (0..100).map(|number| format!("row97-{number}")).collect();
-    let all: Vec<Value> = names.iter().map(|name| databases::manifest(name, json!({"memorySize": "100MB"}))).collect();
+    let all: Vec<Value> = names.iter().map(|name| databases::manifest(name, json!({"memorySize": "50MB"}))).collect();
     let list = json!({"apiVersion": "v1", "kind": "List", "items": all}).to_string();
     world.kubectl_with_input(&["apply", "-f", "-"], &list).unwrap();
     let path = "jsonpath={range .items[*]}{.status.status}{\"\\n\"}{end}";

@@ -151,10 +151,8 @@ fn run(seen: &Seen<'_>, view: &View) -> Plan {
         objects::desire(plan, seen, view, &parts, &course, true).status(&status::full(seen, view, &parts, state));
     let plan = noted(notices::events(license::event(plan, seen), seen), seen, view, &course);
     if !calls.is_empty() {
-        // This round's status is not written, so what changed is told by the next one; only a retry or a refusal, which
+        // This round's status is not written, so what changed is told by the next one; only a refusal, which
         // the next round does not see, is news now.
-        let news = failure.filter(|failure| board::kept(seen, board::FAILED) != Some(failure));
-        let plan = news.into_iter().fold(plan, |plan, failure| plan.event(Event::warning("BootstrapFailed", failure)));
         let plan =
             refused.into_iter().fold(plan, |plan, refused| plan.event(Event::warning(refused.reason, refused.message)));
         return calls.into_iter().fold(plan, Plan::call);
@@ -173,6 +171,10 @@ fn run(seen: &Seen<'_>, view: &View) -> Plan {
 
 /// What is told once because the board then has it: in the plan that writes it there, also if that plan has calls.
 fn noted(mut plan: Plan, seen: &Seen<'_>, view: &View, course: &Course) -> Plan {
+    let news = board::failure(seen, view).filter(|failure| board::kept(seen, board::FAILED) != Some(failure));
+    if let Some(failure) = news {
+        plan = plan.event(Event::warning("BootstrapFailed", failure));
+    }
     if course.recovered && !seen.recovered() {
         let pod = seen.pod_name(0);
         let text = format!(

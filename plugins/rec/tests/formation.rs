@@ -149,6 +149,10 @@ fn a_failed_node_is_tried_again_and_told() {
     world.says(1, json!({ "bootstrap_status": error }));
     assert_eq!(world.requests(), ["POST /v1/bootstrap/join_cluster to rec-1"]);
     assert_eq!(world.plan()["events"], json!(["Warning BootstrapFailed: rec-1: time_not_sync clock is off"]));
+    // Also while another one is busy, so that nothing is asked of it now.
+    world.says(2, json!({ "bootstrap_status": { "state": "joining_cluster" } }));
+    assert_eq!(world.requests(), [""; 0]);
+    assert_eq!(world.plan()["events"], json!(["Warning BootstrapFailed: rec-1: time_not_sync clock is off"]));
     // It is told once, and while the next attempt runs the condition still says why there is one.
     let board = json!({ "failed": "rec-1: time_not_sync clock is off" });
     world.configmaps =
