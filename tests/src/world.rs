@@ -72,13 +72,20 @@ impl World {
     /// What a person would look at first when something failed: resources, pods, Events, the end of the operator's log.
     pub fn last_words(&self) -> String {
         let kubectl = |arguments: &[&str]| self.kubectl(arguments).unwrap_or_else(|error| format!("{error:#}"));
-        let log = self.operator_log();
-        let start = log.char_indices().rev().nth(6_000).map_or(0, |(start, _)| start);
+        let end = |log: String| {
+            let start = log.char_indices().rev().nth(6_000).map_or(0, |(start, _)| start);
+            log.get(start..).unwrap_or_default().to_owned()
+        };
+        let rigger = kubectl(&["logs", "deployment/rec-services-rigger", "--tail=60"]);
+        let conditions =
+            "jsonpath={range .items[*].status.conditions[*]}{.type} {.status} {.reason} {.message}{\"\\n\"}{end}";
         format!(
-            "---- resources\n{}\n---- Events\n{}\n---- the operator's log\n{}",
+            "---- resources\n{}\n---- conditions\n{}\n---- Events\n{}\n---- the operator's log\n{}\n---- the rigger's log\n{}",
             kubectl(&["get", "rec,redb,pods,sts,deploy,svc,pvc", "-o", "wide"]),
+            kubectl(&["get", "rec,redb", "-o", conditions]),
             kubectl(&["get", "events", "--sort-by=.lastTimestamp"]),
-            log.get(start..).unwrap_or_default()
+            end(self.operator_log()),
+            end(rigger),
         )
     }
 

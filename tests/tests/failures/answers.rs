@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 use stepwright_tests::wait::until;
-use stepwright_tests::world::{SETTLES, World, http};
+use stepwright_tests::world::{NAMESPACE, SETTLES, World, http};
 
+use crate::nodes::master;
 use crate::{PODS, SECOND, SECOND_PASSWORD, bdb, events, heal, inject, resize, told, well};
 
 pub(crate) async fn f12_answers_of_a_broken_gateway_are_no_answers(world: &World) {
@@ -79,7 +80,7 @@ pub(crate) async fn f13_a_certificate_of_another_name_gets_no_password(world: &W
 
     put(&made("rec.elsewhere.example.com"));
     // Connections that are open go on as they are; nodes that are dialled anew show the new one.
-    world.kill_operator().unwrap();
+    world.cluster.kill_container(NAMESPACE, &master(world), "redis-enterprise-node").unwrap();
     let words = told(world, "rec/rec", "shows a certificate that is neither the one known nor made for").await;
     assert!(words.contains("no credentials were sent"), "{words}");
     put(&made("rec.redis.svc.cluster.local"));

@@ -10,7 +10,7 @@ use crate::{PODS, bdb, event, events, heal, inject, resize, told, well};
 const PORT: u16 = 19621;
 
 /// The pod of the node that leads, by the cluster's own list.
-fn master(world: &World) -> String {
+pub(crate) fn master(world: &World) -> String {
     let all = world.rest("GET", "/v1/nodes/status", None).unwrap();
     let leads = all.as_object().unwrap().values().find(|node| node["role"] == "master").unwrap();
     leads["hostname"].as_str().unwrap().to_owned()
