@@ -11,6 +11,7 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use stepwright_dev_cluster::repository;
 use stepwright_tests::checklist;
 use stepwright_tests::databases::{self, apply, bdb, nodes_are_up, remove, settled};
 use stepwright_tests::row;
@@ -53,7 +54,11 @@ fn main() {
 }
 
 async fn prepare(world: &World) {
-    world.sample_cluster().await.unwrap();
+    // With room for a hundred databases of the least size there is.
+    let sample = std::fs::read_to_string(repository().join("deploy/samples/rec.yaml")).unwrap();
+    assert!(sample.contains("memory: 4Gi"));
+    world.kubectl_with_input(&["apply", "-f", "-"], &sample.replace("memory: 4Gi", "memory: 8Gi")).unwrap();
+    world.field("rec", "rec", "/status/state", "Running", FORMS).await;
     databases::license(world, 400).await;
     world.sample_database().await.unwrap();
     world.kubectl(&["wait", "--for=condition=Ready", "redb/mydb", "--timeout=180s"]).unwrap();
@@ -436,7 +441,7 @@ async fn row_76_from_a_client_within_the_cluster(world: &World) {
 
 async fn row_97_a_hundred_databases_at_rest(world: &World) {
     let names: Vec<String> = (0..100).map(|number| format!("row97-{number}")).collect();
-    let all: Vec<Value> = names.iter().map(|name| databases::manifest(name, json!({"memorySize": "50MB"}))).collect();
+    let all: Vec<Value> = names.iter().map(|name| databases::manifest(name, json!({"memorySize": "100MB"}))).collect();
     let list = json!({"apiVersion": "v1", "kind": "List", "items": all}).to_string();
     world.kubectl_with_input(&["apply", "-f", "-"], &list).unwrap();
     let path = "jsonpath={range .items[*]}{.status.status}{\"\\n\"}{end}";
