@@ -27,8 +27,8 @@ pub(crate) async fn defaults(
     let Some(field) = difference(&body, &primary.value, &manager, "") else { return Ok(primary) };
     // Taken from the user only where the user left it empty, and only if that is so still (resource version).
     let force = leaves_empty(primary.value.get("spec"), defaults);
-    if let (true, Some(fields)) = (force, body.as_object_mut()) {
-        fields.insert("metadata".to_owned(), json!({"resourceVersion": primary.object.resource_version()}));
+    if force {
+        as_it_is(&mut body, &primary);
     }
     let write =
         Write { kind: &primary.kind, id: &primary.id, manager: &manager, force: false, strict: false, status: false };
@@ -50,9 +50,7 @@ pub(crate) async fn resets(
 ) -> Result<Primary, PassError> {
     let Some((mut body, field)) = to_merge(&primary.value, plan.resets()) else { return Ok(primary) };
     // Somebody who makes the request again at the same time must not find it done.
-    if let Some(fields) = body.as_object_mut() {
-        fields.insert("metadata".to_owned(), json!({"resourceVersion": primary.object.resource_version()}));
-    }
+    as_it_is(&mut body, &primary);
     context.check_may_act(primary.namespace())?;
     let api = api(context, &actor.client, &primary.kind, primary.namespace())?;
     // A merge patch, since an apply would own the field from then on and be in the way of whoever makes the request.
@@ -65,6 +63,13 @@ pub(crate) async fn resets(
     let written = context.caches.wrote(&primary.kind, written?, &primary.id);
     done.writes += 1;
     Ok(Primary::new(primary.kind, written))
+}
+
+/// Has the API server refuse a change of a primary that is not what it was when it was seen.
+fn as_it_is(body: &mut Value, primary: &Primary) {
+    if let Some(fields) = body.as_object_mut() {
+        fields.insert("metadata".to_owned(), json!({"resourceVersion": primary.object.resource_version()}));
+    }
 }
 
 /// Whether `spec` says nothing where `defaults` says something.
