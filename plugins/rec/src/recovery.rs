@@ -39,6 +39,10 @@ pub(crate) const REJOINING: &str = "rejoining";
 
 /// The code of a node that reaches no majority (REST reference, 16.7, F2).
 const NO_QUORUM: &str = "no_quorum";
+/// How answers begin that no node gives, but a proxy in front of it does.
+const OF_A_PROXY: [&str; 2] = ["HTTP status 502", "HTTP status 504"];
+pub(crate) const ELSEWHERE: &str = "something else answers in the place of its nodes: look at what lies between the operator and port 9443 of \
+    the pods; nothing is lost by that, and the cluster goes on by itself once it is away";
 const DIVIDED: &str = "its nodes run, and too few of them reach one another: look at the network between the pods, and at network policies; \
     data is served meanwhile, and the cluster goes on by itself once they do, so that spec.clusterRecovery would only cost time";
 
@@ -159,8 +163,16 @@ pub(crate) fn most_are_ready(seen: &Seen<'_>) -> bool {
 /// while either, but its pods stay ready meanwhile.
 pub(crate) fn quorum_lost(seen: &Seen<'_>, view: &View) -> Option<String> {
     let why = view.listed.as_ref().err().filter(|_| view.formed_before && !most_are_ready(seen))?;
+    if hidden(view) {
+        return None;
+    }
     if view.members().count() * 2 <= view.nodes.len() {
         return Some(advice(seen));
     }
     why.contains(NO_QUORUM).then(|| DIVIDED.to_owned())
+}
+
+/// Nothing is known of the nodes, since something in front of them answers: no reason to recover anything.
+pub(crate) fn hidden(view: &View) -> bool {
+    view.listed.as_ref().is_err_and(|why| OF_A_PROXY.iter().any(|word| why.contains(word)))
 }

@@ -100,7 +100,9 @@ pub(crate) fn of(seen: &Seen<'_>, view: &View, course: &Course) -> (State, Optio
             (false, _) => State::Initializing,
         };
         let text = waiting(&format!("the cluster does not answer: {why}"));
-        return (state, Some(lost(seen, view).map_or_else(|| text.clone(), |advice| format!("{text}; {advice}"))));
+        let hidden = || recovery::hidden(view).then(|| recovery::ELSEWHERE.to_owned());
+        let advice = lost(seen, view).or_else(hidden);
+        return (state, Some(advice.map_or_else(|| text.clone(), |advice| format!("{text}; {advice}"))));
     }
     // What may be no change of the pods is told of only once it is one.
     let was_rolling = seen.cluster.status.state == State::RunningRollingUpdate.as_str();

@@ -482,6 +482,21 @@ fn nodes_that_do_not_reach_one_another_are_no_reason_to_recover() {
 }
 
 #[test]
+fn what_a_proxy_answers_is_no_reason_to_recover() {
+    let mut world = World::running();
+    world.facts.clear();
+    let said = "HTTP status 502, <html><h1>502 Bad Gateway</h1></html>";
+    world.unknown = Some(format!("GET /v1/nodes: {said}"));
+    for ordinal in 0..3 {
+        world.says(ordinal, json!({ "error": said }));
+    }
+    world.statefulset.as_mut().unwrap()["status"]["readyReplicas"] = json!(0);
+    assert_eq!(world.state(), "Error");
+    assert!(waits(&world).contains("502 Bad Gateway") && waits(&world).contains("port 9443"), "{}", waits(&world));
+    assert!(!waits(&world).contains("clusterRecovery") && !events(&world).contains("QuorumLost"));
+}
+
+#[test]
 fn a_majority_that_is_lost_in_two_steps_is_lost_all_the_same() {
     let mut world = lost();
     world.status["state"] = json!("Initializing");

@@ -27,6 +27,7 @@ mod settings;
 mod size;
 mod spec;
 mod status;
+mod troubles;
 mod unsupported;
 mod version;
 mod wanted;

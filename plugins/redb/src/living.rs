@@ -12,7 +12,7 @@ use crate::spec::Cluster;
 use crate::status::Status;
 use crate::unsupported::{self, Note};
 use crate::wanted::creation;
-use crate::{asked, guest, hidden, keeping, rules};
+use crate::{asked, guest, hidden, keeping, rules, troubles};
 
 pub(crate) fn plan(seen: &Seen<'_>) -> Result<Plan, Failure> {
     let secret = DatabaseSecret::of(seen);
@@ -144,6 +144,9 @@ fn news(seen: &Seen<'_>, secret: Option<&DatabaseSecret<'_>>, own: Option<&Bdb>,
         events.push(Event::normal("DatabaseCreated", text));
     }
     events.extend(keeping::news(seen, secret));
+    if own.is_some() {
+        events.extend(troubles::news(seen, status));
+    }
     events
 }
 

@@ -54,11 +54,11 @@ pub(crate) struct Status {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct ReplicaSourceStatus {
-    endpoint_host: String,
+    pub(crate) endpoint_host: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<String>,
+    pub(crate) status: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    last_error: Option<String>,
+    pub(crate) last_error: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rdb_size: Option<i64>,
 }
@@ -74,15 +74,15 @@ pub(crate) struct InternalEndpoint {
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct BackupInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
-    backup_failure_reason: Option<String>,
+    pub(crate) backup_failure_reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     backup_interval: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     backup_interval_offset: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    backup_status: Option<String>,
+    pub(crate) backup_status: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    last_backup_time: Option<String>,
+    pub(crate) last_backup_time: Option<String>,
 }
 
 /// `managedFields`: parts of the spec whose removal is sent.

@@ -2,7 +2,7 @@
 //! API itself shows is in the simulator's tests of the same numbers; `docs/failures.md` has both side by side.
 //!
 //! One cluster and one database, failure by failure. Each function takes its failure back and leaves both well, with one
-//! database, one password and nobody locked out. F14 and F17 are with backups and Replica Of, F16 with Active-Active.
+//! database, one password and nobody locked out. F16 is with Active-Active.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -11,6 +11,7 @@
 )]
 
 mod answers;
+mod copies;
 mod databases;
 mod nodes;
 
@@ -36,6 +37,8 @@ fn main() {
         databases::f09_an_expired_license_holds_changes_back_and_nothing_else,
         databases::f10_a_busy_database_is_waited_for,
         databases::f11_a_lost_reply_makes_no_second_database,
+        copies::f14_a_refused_backup_is_told_and_tried_again_when_due,
+        copies::f17_a_broken_link_to_a_source_is_told_and_caught_up_with,
         answers::f12_answers_of_a_broken_gateway_are_no_answers,
         answers::f18_an_older_version_is_no_reason_to_change_anything,
         answers::f13_a_certificate_of_another_name_gets_no_password,
