@@ -91,3 +91,8 @@ macro_rules! export_admission {
         };
     };
 }
+
+/// Compiles the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

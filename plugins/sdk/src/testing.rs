@@ -1,6 +1,9 @@
 //! For tests of plugins: observations said in few words, plans as readable values. Not part of a built plugin.
 
+mod asked;
 pub mod schema;
+
+pub use asked::Asked;
 
 use serde_json::{Value, json};
 
