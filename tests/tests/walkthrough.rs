@@ -1,5 +1,5 @@
-//! The walkthrough of Redis Enterprise on Kubernetes, command by command (reference, section 4, W1 to W17), with the real
-//! kubectl and a real Redis client; then a plugin in a ConfigMap.
+//! Row 98 of the checklist: the walkthrough of Redis Enterprise on Kubernetes, command by command (reference, section 4, W1 to W17),
+//! with the real kubectl and a real Redis client; and a plugin in a ConfigMap on the way.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -10,11 +10,15 @@ use serde_json::json;
 use stepwright_dev_cluster::repository;
 use stepwright_tests::wait::until;
 use stepwright_tests::world::{SETTLES, World, redis};
+use stepwright_tests::{checklist, row};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn walkthrough() {
-    let world = World::start().await.unwrap();
+fn main() {
+    let rows = vec![row!(98, row_98_the_whole_walkthrough)];
+    // It begins with nothing but the operator.
+    checklist::main("walkthrough", |_| Box::pin(async {}), rows);
+}
 
+async fn row_98_the_whole_walkthrough(world: &World) {
     // W1: three worker nodes, ready.
     let nodes = world.kubectl(&["get", "nodes", "--no-headers"]).unwrap();
     assert!(nodes.lines().count() >= 3 && nodes.lines().all(|line| line.contains(" Ready ")), "{nodes}");
@@ -181,5 +185,6 @@ async fn walkthrough() {
 
     let log = world.operator_log();
     assert!(!log.contains(&password), "the operator logged a password");
-    world.cluster.stop().await.unwrap();
+    // What was stored goes with its claims, and only with them.
+    world.kubectl(&["delete", "pvc", "--all"]).unwrap();
 }

@@ -8,6 +8,9 @@
     reason = "test code; helpers of tests count as code to the lint"
 )]
 
+mod replicas;
+mod trials;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -22,7 +25,7 @@ use stepwright_tests::components::guest;
 use stepwright_tests::databases::manifest;
 use stepwright_tests::row;
 use stepwright_tests::wait::until;
-use stepwright_tests::world::{NAMESPACE, OPERATOR, SETTLES, World};
+use stepwright_tests::world::{FORMS, NAMESPACE, OPERATOR, SETTLES, World};
 
 const WEBHOOK: &str = "redis-enterprise-admission";
 /// How the API server begins what a webhook refused.
@@ -37,6 +40,10 @@ fn main() {
         row!(34, row_34_a_cluster_is_denied_at_admission),
         row!(63, row_63_the_bundle_is_put_back_and_certificates_are_renewed),
         row!(62, row_62_a_plugin_is_exchanged_and_a_hostile_one_hangs_nobody),
+        row!(62, trials::row_62_other_rules_are_tried_as_a_shadow_and_for_a_few),
+        row!(62, trials::row_62_a_check_of_ones_own_is_asked_too),
+        row!(63, replicas::row_63_a_second_replica_answers_when_the_leading_one_is_lost),
+        row!(63, replicas::row_63_the_certificate_of_a_cert_manager_is_followed),
         row!(63, row_63_while_the_operator_is_down),
     ];
     checklist::main("rows_admission", |world| Box::pin(prepare(world)), rows);
@@ -79,6 +86,14 @@ async fn judging(world: &World) {
             Err(said) if said.contains(DENIED) && said.contains("not found in namespace") => Ok(()),
             other => anyhow::bail!("{other:?}"),
         }
+    })
+    .await;
+}
+
+/// Waits until all of the operator's pods are of the Deployment's newest template, and ready.
+async fn rolled_out(world: &World) {
+    until("the operator to be rolled out", FORMS, || async {
+        world.kubectl(&["rollout", "status", "deployment", OPERATOR, "--timeout=30s"]).map(drop)
     })
     .await;
 }
