@@ -70,7 +70,11 @@ fn plugins() -> (Loader, PluginSettings) {
         let name = if bytes.windows(APART.len()).any(|it| it == APART.as_bytes()) { APART } else { "first" };
         Ok(maker(name, "another"))
     };
-    let section = Arc::new(|bytes: &[u8]| Ok(bytes.to_vec()));
+    // As in a component that was packed.
+    let section = Arc::new(|bytes: &[u8]| {
+        let manifest: Value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        Ok(json!({"contract": "0.1.0", "world": "plugin", "manifest": manifest}).to_string().into_bytes())
+    });
     (Arc::new(loader), PluginSettings { section, rehearsal_passes: 0, ..PluginSettings::default() })
 }
 

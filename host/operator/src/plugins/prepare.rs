@@ -8,6 +8,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use kube::api::{Api, ApiResource};
+use serde::Deserialize;
 use stepwright_core::delegation::Whose;
 use stepwright_core::guest::{Digest, Guest};
 use stepwright_core::manifest::Manifest;
@@ -55,6 +56,12 @@ pub(crate) enum Outcome {
     Theirs,
 }
 
+/// What a component's section has, as far as it says whose the plugin is.
+#[derive(Deserialize)]
+struct Section {
+    manifest: Manifest,
+}
+
 /// What preparing takes.
 #[derive(Clone)]
 pub(crate) struct Preparer {
@@ -99,8 +106,8 @@ impl Preparer {
     pub(crate) fn whose(&self, bytes: &[u8]) -> Whose {
         let delegation = &self.context.delegation;
         let section = (self.settings.section)(bytes).ok();
-        match section.and_then(|text| serde_json::from_slice::<Manifest>(&text).ok()) {
-            Some(manifest) => delegation.part.whose(&manifest, &delegation.steps),
+        match section.and_then(|text| serde_json::from_slice::<Section>(&text).ok()) {
+            Some(Section { manifest }) => delegation.part.whose(&manifest, &delegation.steps),
             // Whoever loads it will say what is wrong with it.
             None => self.unread(),
         }
