@@ -16,7 +16,7 @@ use stepwright_dev_cluster::{programs_folder, repository};
 use stepwright_tests::world::World;
 
 /// Pages in the order in which their commands are run.
-const PAGES: [&str; 8] = ["index", "loading", "modes", "trust", "limits", "policies", "explain", "refusals"];
+const PAGES: [&str; 9] = ["index", "loading", "modes", "trust", "limits", "policies", "checks", "explain", "refusals"];
 /// One command.
 const PATIENCE: Duration = Duration::from_secs(90);
 

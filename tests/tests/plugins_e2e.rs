@@ -142,6 +142,13 @@ async fn a_policy_amends_and_explain_says_so(world: &World) {
 async fn a_policy_in_another_language_denies(world: &World) {
     offer(world, "no-balancer", "plugins/no-load-balancer.wasm", "{}", &[]).unwrap();
     state(world, "no-balancer", "active").await;
+    // It reviews every step, so the process that runs one alone takes it up too, when it has compiled it.
+    until("the rigger's process to take the policy up", SETTLES, || async {
+        let log = world.kubectl(&["logs", "deployment/rec-services-rigger"])?;
+        let taken_up = |line: &str| line.contains("plugin activated") && line.contains("no-balancer");
+        if log.lines().any(taken_up) { Ok(()) } else { anyhow::bail!("it has not yet") }
+    })
+    .await;
     world
         .kubectl(&["patch", "rec", "rec", "--type=merge", "-p", r#"{"spec":{"uiServiceType":"LoadBalancer"}}"#])
         .unwrap();

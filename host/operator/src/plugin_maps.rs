@@ -266,9 +266,8 @@ impl PluginMaps {
         entry.key = [0; 32];
         entry.ready = None;
         entry.retry_at = None;
-        if self.preparer.context.delegation.part.alone().is_some() {
-            entry.whose = Whose::Shared;
-        }
+        // Whose it is cannot be seen, also if it could be before.
+        entry.whose = self.preparer.unread();
         self.refuse(name, Refusal::Offer(error), None).await;
     }
 

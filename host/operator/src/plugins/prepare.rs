@@ -98,7 +98,7 @@ impl Preparer {
     }
 
     /// Of what cannot be read the main process tells.
-    fn unread(&self) -> Whose {
+    pub(crate) fn unread(&self) -> Whose {
         if self.context.delegation.part.alone().is_some() { Whose::Shared } else { Whose::Ours }
     }
 
