@@ -9,7 +9,7 @@ use kube::api::DynamicObject;
 use parking_lot::Mutex;
 use serde_json::Value;
 use stepwright_core::part::{Difference, FactPart, Having, has, texts};
-use stepwright_core::select::{each, says};
+use stepwright_core::select::{each, fill_each, says};
 
 use crate::apply::whole;
 use crate::slots::Watched;
@@ -154,6 +154,7 @@ pub(crate) struct Concerned {
     all: bool,
     /// Paths at which a primary has to say something.
     says: Vec<String>,
+    /// A part, the items that changed, and which texts are in these at each of the part's paths.
     items: Vec<(FactPart, Vec<Value>, HashMap<String, Index>)>,
 }
 
@@ -203,11 +204,14 @@ impl Concerned {
             }
         }
         self.items.iter().any(|(part, items, indices)| {
-            part.wanted(&|path| fields(primary, path)).iter().any(|having| {
-                let Some((path, wanted)) = having.first_key_value() else { return false };
-                let found = indices.get(path).and_then(|index| index.get(wanted));
-                found.into_iter().flatten().any(|at| items.get(*at).is_some_and(|item| has(item, having)))
-            })
+            let field = |path: &str| fields(primary, path);
+            // Most primaries have to do with none of the items, and that is soon seen.
+            let may_be = part.items.iter().any(|having| {
+                let Some((path, value)) = having.first_key_value() else { return false };
+                let Some(index) = indices.get(path) else { return false };
+                fill_each(value, &field).iter().any(|text| index.contains_key(text))
+            });
+            may_be && part.wanted(&field).iter().any(|having| items.iter().any(|item| has(item, having)))
         })
     }
 }
