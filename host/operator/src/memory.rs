@@ -73,6 +73,8 @@ struct OfPrimary {
     refused: HashMap<String, String>,
     /// What was last applied to each object.
     applied: HashMap<ObjectRef, Hash>,
+    /// The version of each object in which everything was found to be as wanted, and who wanted it.
+    as_wanted: HashMap<ObjectRef, (Hash, String)>,
     /// Failed passes in a row.
     failures: u32,
     /// Bytes that its steps were shown in the pass under way, or the last one.
@@ -85,9 +87,9 @@ struct OfPrimary {
 const LITTLE: usize = 256 << 10;
 /// For each MiB that its steps are shown, a primary rests this long between two passes: what is about thousands of things is looked at
 /// as a whole each time that one of them changes.
-const REST_PER_MIB: Duration = Duration::from_millis(500);
+const REST_PER_MIB: Duration = Duration::from_secs(1);
 /// But no longer than this.
-const LONGEST_REST: Duration = Duration::from_secs(2);
+const LONGEST_REST: Duration = Duration::from_secs(5);
 
 /// How long a primary rests after a pass in which its steps were shown so many bytes.
 fn rest_after(shown: usize) -> Duration {
@@ -176,6 +178,17 @@ impl Memory {
         self.primaries.lock().get(primary)?.applied.get(object).copied()
     }
 
+    /// Whether this version of an object was found to be as wanted, when the same was wanted.
+    pub(crate) fn is_as_wanted(&self, primary: &ObjectRef, object: &ObjectRef, wanted: &Hash, version: &str) -> bool {
+        let primaries = self.primaries.lock();
+        let known = primaries.get(primary).and_then(|of| of.as_wanted.get(object));
+        known.is_some_and(|(digest, seen)| digest == wanted && seen == version)
+    }
+
+    pub(crate) fn set_as_wanted(&self, primary: &ObjectRef, object: &ObjectRef, wanted: Hash, version: String) {
+        self.primaries.lock().entry(primary.clone()).or_default().as_wanted.insert(object.clone(), (wanted, version));
+    }
+
     pub(crate) fn set_applied(&self, primary: &ObjectRef, object: &ObjectRef, digest: Hash) {
         self.primaries.lock().entry(primary.clone()).or_default().applied.insert(object.clone(), digest);
     }
@@ -183,6 +196,7 @@ impl Memory {
     pub(crate) fn forget_applied(&self, primary: &ObjectRef, object: &ObjectRef) {
         if let Some(of) = self.primaries.lock().get_mut(primary) {
             of.applied.remove(object);
+            of.as_wanted.remove(object);
         }
     }
 

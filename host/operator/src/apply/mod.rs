@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use kube::api::DynamicObject;
+use kube::api::{DynamicObject, ObjectMeta};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use stepwright_core::admit::Owner;
@@ -137,10 +137,26 @@ pub(crate) fn shown(object: &DynamicObject, paths: &[String]) -> Value {
         return mask.apply(&whole(object));
     }
     let mut value = mask.apply(&object.data);
-    let mut metadata = object.metadata.clone();
-    if !paths.iter().any(|path| path.starts_with("metadata.managedFields")) {
-        metadata.managed_fields = None;
-    }
+    let named =
+        |field: &str| paths.iter().any(|path| path.strip_prefix("metadata.").is_some_and(|it| it.starts_with(field)));
+    let from = &object.metadata;
+    let metadata = ObjectMeta {
+        managed_fields: from.managed_fields.clone().filter(|_| named("managedFields")),
+        annotations: from.annotations.clone().filter(|_| named("annotations")),
+        labels: from.labels.clone().filter(|_| named("labels")),
+        owner_references: from.owner_references.clone().filter(|_| named("ownerReferences")),
+        finalizers: from.finalizers.clone().filter(|_| named("finalizers")),
+        creation_timestamp: from.creation_timestamp.clone(),
+        deletion_grace_period_seconds: from.deletion_grace_period_seconds,
+        deletion_timestamp: from.deletion_timestamp.clone(),
+        generate_name: from.generate_name.clone(),
+        generation: from.generation,
+        name: from.name.clone(),
+        namespace: from.namespace.clone(),
+        resource_version: from.resource_version.clone(),
+        self_link: from.self_link.clone(),
+        uid: from.uid.clone(),
+    };
     let metadata = mask.apply(&json!({"metadata": metadata}));
     if let (Some(fields), Value::Object(metadata)) = (value.as_object_mut(), metadata) {
         fields.extend(metadata);
