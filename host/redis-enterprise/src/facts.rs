@@ -31,6 +31,8 @@ pub(crate) enum FactKind {
     Ldap,
     Metrics,
     Ocsp,
+    RedisAcls,
+    Roles,
     Services,
     Sso,
 }
@@ -58,7 +60,7 @@ pub(crate) struct Source {
 const MIB: u64 = 1024 * 1024;
 
 /// Every fact. The reasons beside the volatile fields are part of the documentation of facts.
-const SOURCES: [Source; 16] = [
+const SOURCES: [Source; 18] = [
     // Of all databases in one answer; see `enabled` for what is left of it.
     slow(FactKind::Alerts, "alerts", "/v1/bdbs/alerts"),
     Source {
@@ -133,6 +135,9 @@ const SOURCES: [Source; 16] = [
     optional(FactKind::Ldap, "ldap", "/v1/cluster/ldap"),
     optional(FactKind::Metrics, "metrics", "/v1/metrics_config"),
     optional(FactKind::Ocsp, "ocsp", "/v1/ocsp"),
+    // Who may do what on databases (REST reference, 9).
+    slow(FactKind::RedisAcls, "redis-acls", "/v1/redis_acls"),
+    slow(FactKind::Roles, "roles", "/v1/roles"),
     optional(FactKind::Services, "services", "/v1/cluster/services_configuration"),
     optional(FactKind::Sso, "sso", "/v1/cluster/sso"),
 ];
