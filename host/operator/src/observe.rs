@@ -13,7 +13,7 @@ use stepwright_core::object::{Object, ObjectRef, TypeRef};
 use stepwright_core::observation::{ObjectSet, Observation, Reply, failure};
 use stepwright_core::select::{Selection, says};
 
-use crate::apply::{Primary, whole};
+use crate::apply::{Primary, shown};
 use crate::controller::Context;
 use crate::facts::Parts;
 use crate::pass::claim::of_another_operator;
@@ -174,7 +174,7 @@ fn select(
 }
 
 fn masked(context: &Context, kind: &TypeRef, object: &DynamicObject, fields: &[String]) -> Object {
-    let mut value = whole(object);
+    let mut value = shown(object, fields);
     if kind.kind == "Secret" && kind.api_version == "v1" {
         context.fingerprinter.fingerprint_secret_object(&mut value);
     }
@@ -184,5 +184,5 @@ fn masked(context: &Context, kind: &TypeRef, object: &DynamicObject, fields: &[S
         namespace: object.namespace(),
         name: object.name_any(),
     };
-    Object { id, body: mask(&value, fields).to_string() }
+    Object { id, body: value.to_string() }
 }

@@ -231,6 +231,10 @@ struct Authority<'a> {
 }
 
 impl Guard for Authority<'_> {
+    fn is_proven(&self) -> bool {
+        self.client.lockout.is_proven(&self.credentials.fingerprint)
+    }
+
     fn before(&self, pod: &PodRef, certificate: &Certificate) -> Result<HeaderValue, CallError> {
         if !self.client.trust.allows(certificate) {
             return Err(CallError::CertificateChanged { pod: pod.pod.clone(), cluster: self.client.name.clone() });

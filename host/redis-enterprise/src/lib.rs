@@ -9,6 +9,7 @@ mod connection;
 mod dialer;
 mod error;
 mod facts;
+mod items;
 mod lockout;
 mod members;
 mod poll;
@@ -132,15 +133,11 @@ impl ManagedSystem for RedisEnterprise {
             return no_answer(&CallError::NoCluster(system.name.clone()));
         }
         let watched = self.watched(system);
-        let mutating = !matches!(call.method.as_str(), "GET" | "HEAD");
-        // Before: what is read while the call is under way may be from before it. After: whatever it did.
-        if mutating {
-            watched.called(&call.path);
-        }
-        let result = watched.client.call(&call).await;
-        if mutating {
-            watched.called(&call.path);
-        }
+        let result = if matches!(call.method.as_str(), "GET" | "HEAD") {
+            watched.client.call(&call).await
+        } else {
+            watched.change(&call).await
+        };
         match result {
             Err(error) => no_answer(&error),
             Ok(answer) => match facts::reply_body(&answer, &call.path, &self.tools.fingerprinter) {

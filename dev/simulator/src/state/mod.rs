@@ -18,6 +18,7 @@ pub mod optional;
 pub mod placement;
 pub mod refusal;
 pub mod reshard;
+pub mod shared;
 pub mod transfer;
 pub mod users;
 pub mod versions;

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use kube::ResourceExt;
 use kube::api::{DeleteParams, DynamicObject, Preconditions, PropagationPolicy};
-use serde_json::Value;
+use serde_json::{Value, json};
 use stepwright_core::admit::{AdmittedObject, AdmittedPlan, prunable, stamped};
 use stepwright_core::compare::{difference, other_manager};
 use stepwright_core::object::{ObjectRef, TypeRef};
@@ -67,6 +67,12 @@ async fn desire(
 ) -> Result<(), PassError> {
     let kind = TypeRef::from(&object.id);
     let live = context.caches.get(&kind, primary.namespace(), &object.id.name);
+    // What a Secret should hold depends on more than the plan.
+    let version = live.as_deref().filter(|_| !is_secret(&kind)).and_then(ResourceExt::resource_version);
+    let of_plan = context.memory.digest_of(&json!([object.body, actor.plugin, primary.uid()]));
+    if version.as_ref().is_some_and(|it| context.memory.is_as_wanted(&primary.id, &object.id, &of_plan, it)) {
+        return Ok(());
+    }
     let live_value = live.as_deref().map(whole);
     let mut body = stamped(object, &primary.owner(&actor.step), &actor.plugin, primary.owner_reference());
     if is_secret(&kind) {
@@ -90,6 +96,9 @@ async fn desire(
     };
     let Some(field) = changed else {
         context.memory.set_applied(&primary.id, &object.id, wanted);
+        if let Some(version) = version {
+            context.memory.set_as_wanted(&primary.id, &object.id, of_plan, version);
+        }
         return Ok(());
     };
     let mut force = false;

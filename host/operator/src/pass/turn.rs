@@ -72,6 +72,7 @@ impl Turn<'_> {
             let round = |settings| Round { number, replies: &replies, notes: &notes, settings, now: &now };
             let reads = (&active.step).into();
             let observed = Arc::new(observe(context, primary, reads, self.system, round(&active.settings)).await);
+            context.memory.shown(&primary.id, observed.size());
             let seen = review::observe_all(self, primary, &outcome.notes, number, &now).await;
             let question = review::question(&observed, active.step.clock, self.chain, &seen);
             if number == 0 {
