@@ -21,6 +21,8 @@ pub(crate) enum FactKind {
     NodesStatus,
     Nodes,
     Bdbs,
+    Crdbs,
+    CrdbHealth,
     Cluster,
     Policy,
     License,
@@ -55,9 +57,11 @@ pub(crate) struct Source {
 }
 
 const MIB: u64 = 1024 * 1024;
+/// Where Active-Active databases are listed.
+pub(crate) const CRDBS: &str = "/v1/crdbs";
 
 /// Every fact. The reasons beside the volatile fields are part of the documentation of facts.
-const SOURCES: [Source; 16] = [
+const SOURCES: [Source; 18] = [
     // Of all databases in one answer; see `enabled` for what is left of it.
     slow(FactKind::Alerts, "alerts", "/v1/bdbs/alerts"),
     Source {
@@ -120,6 +124,24 @@ const SOURCES: [Source; 16] = [
             Gone("export_progress"),  // The same for an export.
             Gone("import_progress"),  // The same for an import.
         ],
+    },
+    // Active-Active databases that have a copy here (REST reference, 11.2).
+    Source {
+        kind: FactKind::Crdbs,
+        name: "crdbs",
+        path: CRDBS,
+        slow: false,
+        optional: false,
+        volatile: &[Gone("last_update"), Gone("report_timestamp")], // When something was last heard of.
+    },
+    // By their ids, how each looks to its clusters. Read apart: a cluster that does not answer takes its time.
+    Source {
+        kind: FactKind::CrdbHealth,
+        name: "crdb-health",
+        path: CRDBS,
+        slow: false,
+        optional: false,
+        volatile: &[Gone("lag"), Gone("last_update")], // Measured anew each second.
     },
     slow(FactKind::Cluster, "cluster", "/v1/cluster"),
     slow(FactKind::Policy, "policy", "/v1/cluster/policy"),
@@ -271,15 +293,35 @@ fn settle(source: &Source, mut value: Value, fingerprinter: &Fingerprinter) -> K
     if source.kind == FactKind::Alerts {
         value = enabled(&value);
     }
+    if source.kind == FactKind::Crdbs {
+        value = unwrapped(value);
+    }
     for volatile in source.volatile {
         steady(&mut value, volatile);
     }
     redact(&mut value, source.path, fingerprinter);
     if let Value::Array(items) = &mut value {
         // The order of a list of objects is the server's whim.
-        items.sort_by_key(|item| item.get("uid").map(|uid| (uid.as_u64(), uid.to_string())));
+        let id = |item: &Value| item.get("uid").or_else(|| item.get("guid")).map(|it| (it.as_u64(), it.to_string()));
+        items.sort_by_key(id);
     }
     Known { value: Ok(Arc::new(FactValue::new(canonical(value)))), moving, passing: false }
+}
+
+/// Some servers are said to put the list into an object (REST reference, 11.1).
+fn unwrapped(value: Value) -> Value {
+    match value {
+        Value::Object(mut fields) => fields.remove("crdbs").unwrap_or(Value::Object(fields)),
+        list => list,
+    }
+}
+
+/// Ids of the Active-Active databases in an answer.
+pub(crate) fn guids(answer: &Answer) -> Vec<String> {
+    let list = unwrapped(serde_json::from_slice(&answer.body).unwrap_or_default());
+    let guid = |item: &Value| item.get("guid").and_then(Value::as_str).map(str::to_owned);
+    let plain = |guid: &String| !guid.is_empty() && guid.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-');
+    list.as_array().into_iter().flatten().filter_map(guid).filter(plain).collect()
 }
 
 /// Of the alerts of databases those that are enabled, each with its threshold: whether one is on changes by itself, and the others

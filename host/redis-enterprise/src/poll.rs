@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use futures::future::{join, join_all};
 use parking_lot::Mutex;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use stepwright_core::part::Difference;
 use stepwright_operator::system::{self, News, SystemId};
@@ -20,6 +21,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
 use crate::client::{Client, Tools};
+use crate::connection::Answer;
 use crate::error::CallError;
 use crate::facts::{self, FactKind, Known, Source};
 use crate::snapshot::{Next, Snapshot};
@@ -43,10 +45,10 @@ pub(crate) struct Shared {
 }
 
 impl Watched {
-    pub(crate) fn start(system: SystemId, tools: Tools, changes: broadcast::Sender<News>) -> Self {
+    pub(crate) fn start(client: Client, system: SystemId, tools: Tools, changes: broadcast::Sender<News>) -> Self {
         let (news_sender, news) = watch::channel(0);
         let shared = Arc::new(Shared {
-            client: Client::new(system.clone(), tools.clone()),
+            client,
             system,
             tools,
             snapshot: Mutex::new(Snapshot::new(Instant::now())),
@@ -172,6 +174,7 @@ impl Shared {
             let answer = match &failure {
                 // Nobody answered the question before this one: nobody is asked again right now.
                 Some(error) => Err(error.clone()),
+                None if kind == FactKind::CrdbHealth => self.crdb_health().await,
                 None => self.client.get(source.path).await,
             };
             let (known, raw, state_id) = match answer {
@@ -202,6 +205,26 @@ impl Shared {
             changed.extend(differs);
         }
         changed
+    }
+
+    /// What the clusters say of each Active-Active database, as one answer: by id, or why that is not known.
+    async fn crdb_health(&self) -> Result<Answer, CallError> {
+        let mut answer = self.client.get(facts::CRDBS).await?;
+        if answer.status != 200 {
+            return Ok(answer);
+        }
+        let mut all = serde_json::Map::new();
+        for guid in facts::guids(&answer) {
+            let report = self.client.get(&format!("{}/{guid}/health_report", facts::CRDBS)).await;
+            let report = match report.map(|it| (it.status, serde_json::from_slice::<Value>(&it.body))) {
+                Ok((200, Ok(report))) => report,
+                Ok((status, _)) => json!({"error": format!("HTTP status {status}")}),
+                Err(error) => json!({"error": error.to_string()}),
+            };
+            all.insert(guid, report);
+        }
+        answer.body = Value::Object(all).to_string().into();
+        Ok(answer)
     }
 
     fn store(
