@@ -78,12 +78,9 @@ impl Client {
                 let name = format!("{}.{}.svc.{}", system.name, system.namespace, tools.settings.cluster_domain);
                 (name.clone(), Some(name), tools.dialer.clone())
             }
-            Some(remote) => {
-                (remote.to_owned(), None, Arc::new(ByName { resolve: tools.settings.resolve.clone() }))
-            }
+            Some(remote) => (remote.to_owned(), None, Arc::new(ByName { resolve: tools.settings.resolve.clone() })),
         };
-        let connections =
-            Connections::new(dialer, tools.tls.clone(), asked, tools.counters.clone(), &tools.settings);
+        let connections = Connections::new(dialer, tools.tls.clone(), asked, tools.counters.clone(), &tools.settings);
         Self { system, tools, connections, name, trust, lockout, master: Mutex::default() }
     }
 
@@ -141,7 +138,13 @@ impl Client {
             return Err(malformed("the path is not one"));
         }
         let body = call.body.as_ref().map(|body| Bytes::from(body.clone().into_bytes()));
-        let exchange = Exchange { method, path: call.path.clone(), body, limit: self.tools.settings.read_timeout, task: task(call) };
+        let exchange = Exchange {
+            method,
+            path: call.path.clone(),
+            body,
+            limit: self.tools.settings.read_timeout,
+            task: task(call),
+        };
         let Some(target) = call.target.as_deref() else { return self.anywhere(&exchange).await };
         let members = self.members();
         let member = members.named(target).ok_or_else(|| CallError::UnknownTarget { pod: target.to_owned() })?;

@@ -295,11 +295,7 @@ impl From<Failed> for Attempt {
 }
 
 impl Live {
-    async fn exchange(
-        &mut self,
-        exchange: &Exchange,
-        credentials: Option<HeaderValue>,
-    ) -> Result<Answer, Failed> {
+    async fn exchange(&mut self, exchange: &Exchange, credentials: Option<HeaderValue>) -> Result<Answer, Failed> {
         let mut request = Request::builder().method(&exchange.method).uri(&exchange.path).header(HOST, &self.host);
         if let Some(task) = &exchange.task {
             request = request.header(TASK_ID, task);

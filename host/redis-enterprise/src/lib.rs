@@ -109,7 +109,8 @@ impl RedisEnterprise {
             let mut tools = self.tools.clone();
             if lane == Lane::Distant || remote::name_of(system).is_some() {
                 let interval = tools.settings.distant_interval;
-                let settings = Settings { rest_interval: interval, full_interval: interval, ..(*tools.settings).clone() };
+                let settings =
+                    Settings { rest_interval: interval, full_interval: interval, ..(*tools.settings).clone() };
                 tools.settings = Arc::new(settings);
             }
             let client = match &main {
@@ -216,7 +217,8 @@ impl ManagedSystem for RedisEnterprise {
     }
 
     fn gone(&self, primary: &DynamicObject) {
-        let (Some(kind), Some(namespace)) = (primary.types.as_ref().map(|it| it.kind.as_str()), primary.namespace()) else {
+        let (Some(kind), Some(namespace)) = (primary.types.as_ref().map(|it| it.kind.as_str()), primary.namespace())
+        else {
             return;
         };
         let gone = match kind {

@@ -15,7 +15,9 @@ pub struct Resolve {
 
 /// A text that is no [`Resolve`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not HOST:PORT:ADDRESS:PORT, such as api.example.com:443:10.0.0.7:8443; HOST may be `*` or `*.suffix`")]
+#[error(
+    "`{0}` is not HOST:PORT:ADDRESS:PORT, such as api.example.com:443:10.0.0.7:8443; HOST may be `*` or `*.suffix`"
+)]
 pub struct NotResolve(String);
 
 impl FromStr for Resolve {
@@ -72,7 +74,9 @@ mod tests {
 
     #[test]
     fn what_is_no_entry_is_refused() {
-        for text in ["", "a", "a:1", "a:1:127.0.0.1", ":1:127.0.0.1:2", "a:x:127.0.0.1:2", "a:1:host:2", "a*:1:127.0.0.1:2"] {
+        for text in
+            ["", "a", "a:1", "a:1:127.0.0.1", ":1:127.0.0.1:2", "a:x:127.0.0.1:2", "a:1:host:2", "a*:1:127.0.0.1:2"]
+        {
             assert!(text.parse::<Resolve>().is_err(), "{text}");
         }
     }

@@ -126,9 +126,10 @@ impl Certificate {
         let Ok(verifier) = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build() else {
             return false;
         };
-        names.iter().filter_map(|name| ServerName::try_from(name.as_str()).ok()).any(|name| {
-            verifier.verify_server_cert(own, intermediates, &name, &[], UnixTime::now()).is_ok()
-        })
+        names
+            .iter()
+            .filter_map(|name| ServerName::try_from(name.as_str()).ok())
+            .any(|name| verifier.verify_server_cert(own, intermediates, &name, &[], UnixTime::now()).is_ok())
     }
 }
 
