@@ -311,6 +311,9 @@ pub(crate) fn follow_task(
     };
     let Some(work) = work else { return Ok(rest_of(seen, now, status)) };
     let Some(task) = known else {
+        if !work.kind.is(&last) {
+            return Ok(chosen(seen, status, &work));
+        }
         // Nobody knows it: it was never sent, or was forgotten long after its end.
         pending(seen, crdb, &mut status);
         let mut decision = Decision::waiting(status, format!("{} (database `{name}`)", work.words), SOON);
