@@ -19,7 +19,7 @@ use crate::{
     clock::{self, Millis},
     conductor,
     consensus::Core,
-    control,
+    control, crdb,
     dataset::syncer::LinkId,
     exporter,
     faults::{Faults, Kind},
@@ -160,6 +160,7 @@ impl Node {
         control::listen(&self, &mut tasks).await?;
         tasks.spawn(Arc::clone(&self).run_consensus());
         tasks.spawn(conductor::run(Arc::clone(&self)));
+        tasks.spawn(crdb::run(Arc::clone(&self)));
         tasks.spawn(bootstrap::follow_membership(Arc::clone(&self)));
         let (ending, ended) = watch::channel(false);
         let agent = tokio::spawn(agent::run(Arc::clone(&self), ended));

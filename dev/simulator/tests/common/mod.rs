@@ -43,6 +43,10 @@ pub struct Node {
     pub data: PathBuf,
     /// Version that it claims from its next start on.
     pub version: Option<&'static str>,
+    /// Further words of its command line.
+    pub more: Vec<String>,
+    /// FQDN of the cluster that it founds.
+    pub cluster: &'static str,
     name: String,
     child: Option<Child>,
 }
@@ -58,6 +62,8 @@ impl Node {
             address,
             data: folder.join(format!("node-{index}")),
             version: None,
+            more: Vec::new(),
+            cluster: CLUSTER,
             name: format!("rec-{}", index - 1),
             child: None,
         }
@@ -72,6 +78,7 @@ impl Node {
             .arg("--data")
             .arg(&self.data)
             .args(self.version.iter().flat_map(|version| ["--software-version", version]))
+            .args(&self.more)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -152,7 +159,7 @@ impl Node {
     pub async fn found(&self) {
         until("a node that answers", async || self.raw("GET", "/v1/bootstrap", &[], &Value::Null).await).await;
         let body = json!({
-            "action": "create_cluster", "cluster": {"name": CLUSTER}, "node": {"identity": {"addr": self.address}},
+            "action": "create_cluster", "cluster": {"name": self.cluster}, "node": {"identity": {"addr": self.address}},
             "credentials": {"username": USER, "password": PASSWORD}
         });
         let answer = self.raw("POST", "/v1/bootstrap/create_cluster", &[], &body).await.unwrap();
@@ -267,7 +274,13 @@ impl Nodes {
 
     /// A cluster of all of them.
     pub async fn cluster(net: u8, count: u8) -> Self {
-        let nodes = Self::start(net, count);
+        Self::cluster_named(CLUSTER, net, count).await
+    }
+
+    /// The same under another name.
+    pub async fn cluster_named(name: &'static str, net: u8, count: u8) -> Self {
+        let mut nodes = Self::start(net, count);
+        nodes.all[0].cluster = name;
         nodes.all[0].found().await;
         for node in &nodes.all[1..] {
             node.join(&nodes.all[0].address, None).await;
