@@ -128,7 +128,8 @@ fn proxy() -> &'static Mutex<Proxy> {
 fn main() {
     let rows = vec![
         row!(91, row_91_a_remote_cluster_says_how_it_is),
-        row!(90, row_90_an_active_active_database_lives_on_two_clusters),
+        row!(90, row_90_one_database_is_made_changed_and_deleted_on_two_clusters),
+        row!(90, row_90_what_is_written_on_one_cluster_is_read_on_the_other),
         row!(90, row_90_f16_a_participant_goes_and_comes_back),
     ];
     checklist::main("rows_active_active", |world| Box::pin(prepare(world)), rows);
@@ -288,19 +289,30 @@ fn passwords(world: &World, name: &str, password: &str) {
     }
 }
 
-/// Waits until both resources are ready, and data passes.
+/// Waits until both resources are as their spec says.
+async fn agreed(world: &World, name: &str) {
+    for side in BOTH {
+        until(&format!("database {name} of {} to be as it should be", side.name), FORMS, || async {
+            let database = side.get(world, "reaadb", name)?;
+            let status = &database["status"];
+            let good = status["status"] == "active"
+                && status["specStatus"] == "Valid"
+                && status["observedGeneration"] == database["metadata"]["generation"];
+            ensure!(good, "{status}");
+            anyhow::Ok(())
+        })
+        .await;
+    }
+}
+
+/// The same, and data passes, so that both are ready.
 async fn settled(world: &World, name: &str) {
+    agreed(world, name).await;
     for side in BOTH {
         until(&format!("database {name} of {} to settle", side.name), FORMS, || async {
             let database = side.get(world, "reaadb", name)?;
-            let status = &database["status"];
-            let ready = condition(&database, "Ready");
-            let good = status["status"] == "active"
-                && status["specStatus"] == "Valid"
-                && status["replicationStatus"] == "up"
-                && status["observedGeneration"] == database["metadata"]["generation"]
-                && ready["status"] == "True";
-            ensure!(good, "{status}");
+            let good = database["status"]["replicationStatus"] == "up" && condition(&database, "Ready")["status"] == "True";
+            ensure!(good, "{}", database["status"]);
             anyhow::Ok(())
         })
         .await;
@@ -332,14 +344,14 @@ async fn gone(world: &World, name: &str) {
     }
 }
 
-async fn row_90_an_active_active_database_lives_on_two_clusters(world: &World) {
+async fn row_90_one_database_is_made_changed_and_deleted_on_two_clusters(world: &World) {
     let name = "row90";
     passwords(world, "row90-password", "pa55");
     let global = json!({"memorySize": "100MB", "tlsMode": "enabled", "databaseSecretName": "row90-password"});
     ONE.apply(world, &database(name, global));
     // The other operator makes the same resource.
     routed(world, name).await;
-    settled(world, name).await;
+    agreed(world, name).await;
     let (one, two) = (ONE.get(world, "reaadb", name).unwrap(), TWO.get(world, "reaadb", name).unwrap());
     assert_eq!(one["spec"]["globalConfigurations"], two["spec"]["globalConfigurations"]);
     assert_eq!(one["status"]["guid"], two["status"]["guid"]);
@@ -347,35 +359,12 @@ async fn row_90_an_active_active_database_lives_on_two_clusters(world: &World) {
         let participants = database["status"]["participatingClusters"].as_array().unwrap();
         let names: Vec<&Value> = participants.iter().map(|it| &it["name"]).collect();
         assert_eq!(names, ["one", "two"]);
-        assert!(participants.iter().all(|it| it["replicationStatus"] == "up"), "{participants:?}");
         assert_eq!(database["status"]["secretsStatus"], json!([{"name": "row90-password", "status": "Valid"}]));
     }
     let crdbs = ONE.rest(world, "GET", "/v1/crdbs", None).unwrap();
     assert_eq!(crdbs.as_array().unwrap().len(), 1, "{crdbs}");
     // A database of the cluster's own kind is not taken for its own by anybody else.
     assert!(ONE.kubectl(world, &["get", "redb", name]).is_err());
-
-    // What is written on one is read on the other, and back.
-    ONE.says(world, name, "pa55", &["SET", "from-one", "1"], "OK").await;
-    TWO.says(world, name, "pa55", &["GET", "from-one"], "1").await;
-    TWO.says(world, name, "pa55", &["SET", "from-two", "2"], "OK").await;
-    ONE.says(world, name, "pa55", &["GET", "from-two"], "2").await;
-    // Both at once.
-    for side in BOTH {
-        side.redis(world, name, "pa55", &["INCRBY", "count", "5"]).unwrap();
-        side.redis(world, name, "pa55", &["SET", "same", side.name]).unwrap();
-        side.redis(world, name, "pa55", &["SADD", "members", side.name]).unwrap();
-    }
-    for side in BOTH {
-        side.says(world, name, "pa55", &["GET", "count"], "10").await;
-        side.says(world, name, "pa55", &["SCARD", "members"], "2").await;
-    }
-    until("one value of what both wrote", SETTLES, || async {
-        let (one, two) =
-            (ONE.redis(world, name, "pa55", &["GET", "same"])?, TWO.redis(world, name, "pa55", &["GET", "same"])?);
-        if one == two && !one.is_empty() { Ok(()) } else { bail!("{one:?} {two:?}") }
-    })
-    .await;
 
     // Changed from either side, it is the same on both.
     for (side, size, bytes) in [(ONE, "200MB", 209_715_200), (TWO, "300MB", 314_572_800)] {
@@ -390,7 +379,7 @@ async fn row_90_an_active_active_database_lives_on_two_clusters(world: &World) {
             })
             .await;
         }
-        settled(world, name).await;
+        agreed(world, name).await;
     }
     // The password, on one after the other.
     ONE.patch(world, "secret", "row90-password", &json!({"stringData": {"password": "n3w"}}));
@@ -402,7 +391,14 @@ async fn row_90_an_active_active_database_lives_on_two_clusters(world: &World) {
     })
     .await;
     TWO.patch(world, "secret", "row90-password", &json!({"stringData": {"password": "n3w"}}));
-    settled(world, name).await;
+    until("both Secrets to be good", SETTLES, || async {
+        for side in BOTH {
+            let database = side.get(world, "reaadb", name)?;
+            ensure!(database["status"]["secretsStatus"][0]["status"] == "Valid", "{}", database["status"]);
+        }
+        anyhow::Ok(())
+    })
+    .await;
 
     // For as long as it is listed, a remote cluster stays.
     ONE.kubectl(world, &["delete", "rerc", "two", "--wait=false"]).unwrap();
@@ -427,6 +423,49 @@ async fn row_90_an_active_active_database_lives_on_two_clusters(world: &World) {
     is(world, ONE, "two", "Active").await;
     for side in BOTH {
         side.kubectl(world, &["delete", "secret", "row90-password"]).unwrap();
+    }
+    proxy().lock().await.look(world).await;
+}
+
+async fn row_90_what_is_written_on_one_cluster_is_read_on_the_other(world: &World) {
+    let name = "row90-data";
+    passwords(world, "row90-data-password", "pa55");
+    let global = json!({"memorySize": "100MB", "tlsMode": "enabled", "databaseSecretName": "row90-data-password"});
+    ONE.apply(world, &database(name, global));
+    routed(world, name).await;
+    settled(world, name).await;
+    let line = TWO.kubectl(world, &["get", "reaadb", name, "--no-headers"]).unwrap();
+    assert_eq!(line.split_whitespace().collect::<Vec<_>>(), [name, "active", "Valid", "up"]);
+    for side in BOTH {
+        let database = side.get(world, "reaadb", name).unwrap();
+        let participants = database["status"]["participatingClusters"].as_array().unwrap();
+        assert!(participants.iter().all(|it| it["replicationStatus"] == "up"), "{participants:?}");
+    }
+    ONE.says(world, name, "pa55", &["SET", "from-one", "1"], "OK").await;
+    TWO.says(world, name, "pa55", &["GET", "from-one"], "1").await;
+    TWO.says(world, name, "pa55", &["SET", "from-two", "2"], "OK").await;
+    ONE.says(world, name, "pa55", &["GET", "from-two"], "2").await;
+    // Both at once.
+    for side in BOTH {
+        side.redis(world, name, "pa55", &["INCRBY", "count", "5"]).unwrap();
+        side.redis(world, name, "pa55", &["SET", "same", side.name]).unwrap();
+        side.redis(world, name, "pa55", &["SADD", "members", side.name]).unwrap();
+    }
+    for side in BOTH {
+        side.says(world, name, "pa55", &["GET", "count"], "10").await;
+        side.says(world, name, "pa55", &["SCARD", "members"], "2").await;
+    }
+    until("one value of what both wrote", SETTLES, || async {
+        let (one, two) =
+            (ONE.redis(world, name, "pa55", &["GET", "same"])?, TWO.redis(world, name, "pa55", &["GET", "same"])?);
+        if one == two && !one.is_empty() { Ok(()) } else { bail!("{one:?} {two:?}") }
+    })
+    .await;
+
+    TWO.kubectl(world, &["delete", "reaadb", name, "--timeout=180s"]).unwrap();
+    gone(world, name).await;
+    for side in BOTH {
+        side.kubectl(world, &["delete", "secret", "row90-data-password"]).unwrap();
     }
     proxy().lock().await.look(world).await;
 }
