@@ -9,6 +9,7 @@ const RESOURCE: &str = "redb_resource";
 const RESOURCE_NAME: &str = "redb_resource_name";
 const GLOBAL: &str = "global_configurations_spec";
 const PARTICIPANTS: &str = "participating_clusters_spec";
+const SERVICE_PORT: &str = "db_service_port";
 /// What [`RESOURCE`] says.
 const KIND: &str = "reaadb";
 
@@ -105,10 +106,13 @@ impl Record {
             (GLOBAL, self.global.to_string()),
             (PARTICIPANTS, json!(self.participants).to_string()),
         ];
+        // The port of its Services, for whoever makes those.
+        let port = self.global.get("databaseServicePort").and_then(Value::as_i64);
+        let port = port.map(|port| (SERVICE_PORT.to_owned(), port.to_string()));
         let wanted = self.global.get("tags").and_then(Value::as_object).cloned().unwrap_or_default();
         let wanted = wanted.into_iter().filter_map(|(key, value)| Some((key, value.as_str()?.to_owned())));
         let own = own.into_iter().map(|(key, value)| (key.to_owned(), value));
-        own.chain(wanted).map(|(key, value)| json!({"key": key, "value": value})).collect()
+        own.chain(port).chain(wanted).map(|(key, value)| json!({"key": key, "value": value})).collect()
     }
 
     /// What is agreed, in a form that is the same everywhere.

@@ -14,7 +14,8 @@ const AT_CREATION: &str =
     "was given when the database was made; a later change is not sent: set it through the REST API";
 
 /// Fields of which nothing comes.
-const NEVER: [(&str, &str); 12] = [
+const NEVER: [(&str, &str); 13] = [
+    ("/redisEnterpriseCluster", "is for RedisEnterpriseDatabases: use spec.redisEnterpriseCluster"),
     ("/searchOnBigstore", "Active-Active databases are in memory only"),
     ("/rofRamSize", "Active-Active databases are in memory only"),
     ("/rofRamRatio", "Active-Active databases are in memory only"),
