@@ -311,7 +311,8 @@ async fn settled(world: &World, name: &str) {
     for side in BOTH {
         until(&format!("database {name} of {} to settle", side.name), FORMS, || async {
             let database = side.get(world, "reaadb", name)?;
-            let good = database["status"]["replicationStatus"] == "up" && condition(&database, "Ready")["status"] == "True";
+            let good =
+                database["status"]["replicationStatus"] == "up" && condition(&database, "Ready")["status"] == "True";
             ensure!(good, "{}", database["status"]);
             anyhow::Ok(())
         })

@@ -63,14 +63,26 @@ fn read(spec: &Value) -> (Value, Vec<Value>) {
         Err(failure) => json!({"refused": serde_json::to_value(failure).unwrap()}),
     };
     let (mut new, there) = (plan(&new), plan(&there));
-    let notes = [&new, &there].into_iter().flat_map(|plan| plan["notes"]["unsupported"].as_array().cloned().unwrap_or_default());
+    let notes = [&new, &there]
+        .into_iter()
+        .flat_map(|plan| plan["notes"]["unsupported"].as_array().cloned().unwrap_or_default());
     let notes = notes.collect();
-    // What is agreed upon holds the whole spec.
-    if let Some(tags) = new.pointer_mut("/calls/0/body/default_db_config/tags").and_then(Value::as_array_mut) {
-        tags.retain(|tag| tag["key"] != "global_configurations_spec");
-    }
+    // What is agreed upon holds the whole spec. Lists of named things become maps, so that one more shifts none.
+    let named = |list: Option<&mut Value>, key: &str, value: &str| {
+        let Some(list) = list else { return };
+        let all = list
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| (it.pointer(key).unwrap().as_str().unwrap().to_owned(), it.pointer(value).unwrap().clone()));
+        let mut all: serde_json::Map<String, Value> = all.collect();
+        all.remove("global_configurations_spec");
+        *list = Value::Object(all);
+    };
+    named(new.pointer_mut("/calls/0/body/default_db_config/tags"), "/key", "/value");
+    named(new.pointer_mut("/calls/0/body/instances"), "/cluster/name", "");
     let waits = new["calls"].is_null().then(|| new["progress"]["waiting"].clone());
-    (json!({"calls": new["calls"], "refused": new["refused"], "waits": waits}), notes)
+    (json!({"body": new["calls"][0]["body"], "refused": new["refused"], "waits": waits}), notes)
 }
 
 fn entry(before: &Value, after: &Value, leaf: &str) -> Option<Value> {
@@ -80,7 +92,8 @@ fn entry(before: &Value, after: &Value, leaf: &str) -> Option<Value> {
         return Some(json!({"refused": text.chars().take(SHOWN).collect::<String>()}));
     }
     let field = format!("spec.{}", leaf.replace("[]", "").trim_end_matches("{}"));
-    let named = |note: &&Value| note["field"].as_str().is_some_and(|it| field == it || field.starts_with(&format!("{it}.")));
+    let named =
+        |note: &&Value| note["field"].as_str().is_some_and(|it| field == it || field.starts_with(&format!("{it}.")));
     let reason = notes.iter().find(named).map(|note| note["reason"].clone());
     let found = changes("new", &old, &new, SHOWN);
     match (found.is_empty(), reason) {
