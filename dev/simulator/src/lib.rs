@@ -8,6 +8,7 @@
 //! - [`agent`], [`shard`], [`proxy`]: what one node runs because the state says so.
 //! - [`dataset`]: whole data sets on their way in and out.
 //! - [`crdb`]: what clusters do together for Active-Active databases.
+//! - [`crdt`]: how their data comes to be the same.
 //! - [`api`], [`exporter`], [`sentinel`], [`control`]: what others see of it.
 //! - [`rladmin`]: the look-alike of the command line tool, a client of the local node.
 //!
@@ -21,6 +22,7 @@ pub mod conductor;
 pub mod consensus;
 pub mod control;
 pub mod crdb;
+pub mod crdt;
 pub mod dataset;
 pub mod exporter;
 pub mod faults;

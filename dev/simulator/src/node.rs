@@ -19,7 +19,7 @@ use crate::{
     clock::{self, Millis},
     conductor,
     consensus::Core,
-    control, crdb,
+    control, crdb, crdt,
     dataset::syncer::LinkId,
     exporter,
     faults::{Faults, Kind},
@@ -55,6 +55,8 @@ pub struct Local {
     pub transfers: BTreeMap<(String, u32), TransferReport>,
     /// Links to sources of Replica Of.
     pub syncs: BTreeMap<LinkId, SyncReport>,
+    /// Links to other instances of Active-Active databases.
+    pub links: BTreeMap<crdt::link::LinkId, SyncReport>,
 }
 
 /// A node.
@@ -206,6 +208,7 @@ impl Node {
             shards: local.shards.clone(),
             endpoints: local.endpoints.clone(),
             syncs: local.syncs.iter().map(|(id, how)| (*id, how.clone())).collect(),
+            links: local.links.iter().map(|(id, how)| (*id, how.clone())).collect(),
             transfers: local.transfers.iter().map(|((id, shard), how)| (id.clone(), *shard, how.clone())).collect(),
             files,
         }

@@ -2,63 +2,12 @@
 
 mod common;
 
-use common::{Nodes, PASSWORD, USER, until};
+use common::{
+    Nodes, PASSWORD, USER,
+    crdb::{CRDBS, bdb, body, ended, get, instance, made, task, two},
+    until,
+};
 use serde_json::{Value, json};
-
-const GUIDS: &str = "/v1/crdbs";
-
-/// Two clusters of two nodes each, since such a database needs replicas.
-async fn two(net: u8) -> (Nodes, Nodes) {
-    tokio::join!(Nodes::cluster_named("a.example", net, 2), Nodes::cluster_named("b.example", net + 1, 2))
-}
-
-fn instance(name: &str, nodes: &Nodes) -> Value {
-    json!({"cluster": {
-        "name": name, "url": format!("https://{}:9443", nodes.all[1].host),
-        "credentials": {"username": USER, "password": PASSWORD},
-    }})
-}
-
-fn body(name: &str, a: &Nodes, b: &Nodes) -> Value {
-    json!({
-        "name": name, "default_db_config": {"name": name, "memory_size": 100 << 20},
-        "instances": [instance("a.example", a), instance("b.example", b)],
-    })
-}
-
-/// Sends a change to the cluster's master and follows its task to the end.
-async fn task(nodes: &Nodes, method: &str, path: &str, body: &Value) -> Value {
-    let node = &nodes.all[nodes.master().await];
-    let (status, queued) = node.call(method, path, body).await;
-    assert_eq!((status, &queued["status"]), (200, &json!("queued")), "{queued}");
-    ended(nodes, queued["id"].as_str().unwrap()).await
-}
-
-async fn ended(nodes: &Nodes, id: &str) -> Value {
-    until("the end of a task", async || {
-        let node = &nodes.all[nodes.master().await];
-        let (status, task) = node.get(&format!("/v1/crdb_tasks/{id}")).await;
-        assert_ne!(status, 404, "the task is forgotten already");
-        (task["status"] == "finished" || task["status"] == "failed").then_some(task)
-    })
-    .await
-}
-
-async fn get(nodes: &Nodes, path: &str) -> (u16, Value) {
-    nodes.all[nodes.master().await].get(path).await
-}
-
-async fn made(a: &Nodes, b: &Nodes, name: &str) -> String {
-    let task = task(a, "POST", GUIDS, &body(name, a, b)).await;
-    assert_eq!(task["status"], "finished", "{task}");
-    task["crdb_guid"].as_str().unwrap().to_owned()
-}
-
-async fn bdb(nodes: &Nodes, guid: &str) -> Value {
-    let (_, crdb) = get(nodes, &format!("/v1/crdbs/{guid}")).await;
-    let uid = crdb["local_databases"][0]["bdb_uid"].as_str().unwrap().to_owned();
-    get(nodes, &format!("/v1/bdbs/{uid}")).await.1
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn both_sides_have_it_change_it_and_lose_it() {
@@ -66,7 +15,7 @@ async fn both_sides_have_it_change_it_and_lose_it() {
     let guid = made(&a, &b, "aa").await;
     let path = format!("/v1/crdbs/{guid}");
     for (nodes, id) in [(&a, 1), (&b, 2)] {
-        let (_, all) = get(nodes, GUIDS).await;
+        let (_, all) = get(nodes, CRDBS).await;
         assert_eq!((all.as_array().unwrap().len(), &all[0]["guid"]), (1, &json!(guid)));
         assert!(!all.to_string().contains(PASSWORD), "credentials are not shown: {all}");
         assert_eq!(all[0]["local_databases"][0]["id"], id);
@@ -131,16 +80,16 @@ async fn a_lost_reply_makes_no_second_one() {
     };
     let headers = [("authorization", basic.as_str()), ("x-task-id", id), ("x-result-ttl", "100000")];
     node.control("POST", "/_sim/faults", &json!({"kind": "lose-reply", "path": "/v1/crdbs", "times": 1})).await;
-    assert!(node.raw("POST", GUIDS, &headers, &body("aa", &a, &b)).await.is_none(), "the reply is lost");
-    let again = node.raw("POST", GUIDS, &headers, &body("aa", &a, &b)).await.unwrap();
+    assert!(node.raw("POST", CRDBS, &headers, &body("aa", &a, &b)).await.is_none(), "the reply is lost");
+    let again = node.raw("POST", CRDBS, &headers, &body("aa", &a, &b)).await.unwrap();
     let again: Value = serde_json::from_slice(&again.body).unwrap();
     assert_eq!(again["id"], id);
     let done = ended(&a, id).await;
     assert_eq!((&done["status"], &done["operation"]), (&json!("finished"), &json!("create")), "{done}");
-    let again = node.raw("POST", GUIDS, &headers, &body("aa", &a, &b)).await.unwrap();
+    let again = node.raw("POST", CRDBS, &headers, &body("aa", &a, &b)).await.unwrap();
     assert_eq!(serde_json::from_slice::<Value>(&again.body).unwrap()["status"], "finished");
     for nodes in [&a, &b] {
-        assert_eq!(get(nodes, GUIDS).await.1.as_array().unwrap().len(), 1);
+        assert_eq!(get(nodes, CRDBS).await.1.as_array().unwrap().len(), 1);
         assert_eq!(get(nodes, "/v1/bdbs").await.1.as_array().unwrap().len(), 1);
     }
     // Kept for as long as was asked; others go after 500 scaled seconds.
@@ -170,7 +119,7 @@ async fn what_cannot_be_is_refused_and_leaves_nothing() {
         (with(&|body| body["instances"][1]["db_config"] = json!({"tls_mode": "enabled"})), 406, "tls_mode"),
         (with(&|body| body["instances"][1]["cluster"]["credentials"] = json!({})), 400, "username"),
     ] {
-        let (got, refusal) = node.call("POST", GUIDS, &body).await;
+        let (got, refusal) = node.call("POST", CRDBS, &body).await;
         assert_eq!(
             (got, &refusal["type"], &refusal["status"]),
             (status, &json!("about:blank"), &json!(status)),
@@ -197,7 +146,7 @@ async fn what_cannot_be_is_refused_and_leaves_nothing() {
             "cluster_name_mismatch",
         ),
     ] {
-        let task = task(&a, "POST", GUIDS, &body).await;
+        let task = task(&a, "POST", CRDBS, &body).await;
         assert_eq!((&task["status"], &task["errors"][0]["error_code"]), (&json!("failed"), &json!(code)), "{task}");
         assert_eq!(task["errors"][0]["cluster_name"], body["instances"][1]["cluster"]["name"]);
     }
@@ -208,7 +157,7 @@ async fn what_cannot_be_is_refused_and_leaves_nothing() {
             .then_some(())
     })
     .await;
-    assert_eq!(get(&a, GUIDS).await.1, json!([]));
+    assert_eq!(get(&a, CRDBS).await.1, json!([]));
 
     let guid = made(&a, &b, "aa").await;
     let path = format!("/v1/crdbs/{guid}");
@@ -241,7 +190,7 @@ async fn clusters_come_and_go_and_f16_shows() {
     let node = &a.all[a.master().await];
     let mut alone = body("aa", &a, &b);
     alone["instances"].as_array_mut().unwrap().pop();
-    let first = task(&a, "POST", GUIDS, &alone).await;
+    let first = task(&a, "POST", CRDBS, &alone).await;
     let path = format!("/v1/crdbs/{}", first["crdb_guid"].as_str().unwrap());
     let added =
         task(&a, "POST", &format!("{path}/updates"), &json!({"add_instances": [instance("b.example", &b)]})).await;
@@ -294,7 +243,7 @@ async fn clusters_come_and_go_and_f16_shows() {
     assert_eq!(task(&a, "POST", &format!("{path}/updates"), &gone).await["status"], "finished");
     b.all[0].control("DELETE", "/_sim/faults?all", &Value::Null).await;
     assert_eq!(task(&b, "PUT", &format!("{path}/purge"), &json!({"instances": [2]})).await["status"], "finished");
-    assert_eq!(get(&b, GUIDS).await.1, json!([]));
+    assert_eq!(get(&b, CRDBS).await.1, json!([]));
     // Its number is not given again.
     let added =
         task(&a, "POST", &format!("{path}/updates"), &json!({"add_instances": [instance("b.example", &b)]})).await;

@@ -114,6 +114,7 @@ fn stored(bdb: &Bdb) -> Value {
 /// The object with what nodes tell of its sources.
 fn shown(ask: &Ask<'_>, bdb: &Bdb) -> Value {
     let mut view = bdb.view(ask.state);
+    show_instances(ask, bdb, &mut view);
     let Some(sources) = view.get_mut("replica_sources").and_then(Value::as_array_mut).filter(|list| !list.is_empty())
     else {
         return view;
@@ -141,6 +142,30 @@ fn shown(ask: &Ask<'_>, bdb: &Bdb) -> Value {
         }
     }
     view
+}
+
+/// How the other instances of an Active-Active database are followed.
+fn show_instances(ask: &Ask<'_>, bdb: &Bdb, view: &mut Value) {
+    let Some(sources) = view.get_mut("crdt_sources").and_then(Value::as_array_mut).filter(|list| !list.is_empty())
+    else {
+        return;
+    };
+    let reports = ask.node.observed();
+    for source in sources.iter_mut().filter_map(Value::as_object_mut) {
+        let id = source.get("uid").and_then(Value::as_u64).unwrap_or(0);
+        let mut links = reports.values().flat_map(|(_, report)| &report.links);
+        let link = links.find(|((uid, instance), _)| *uid == bdb.uid && u64::from(*instance) == id);
+        let link = link.map(|(_, link)| link.clone()).unwrap_or_default();
+        let status = if link.status.is_empty() { "out-of-sync".to_owned() } else { link.status };
+        for (key, value) in [
+            ("status", json!(status)),
+            ("lag", json!(link.lag)),
+            ("last_error", json!(link.last_error)),
+            ("last_update", json!(link.last_update)),
+        ] {
+            source.insert(key.to_owned(), value);
+        }
+    }
 }
 
 fn stopped_by_fault(ask: &Ask<'_>) -> Result<(), Refusal> {

@@ -207,12 +207,18 @@ pub(crate) fn own_status(node: &Node, state: &ClusterState, guid: &str, version:
         endpoints: nodes.map(|node| (node.addr.clone(), bdb.map_or(0, |bdb| bdb.endpoint.port))).collect(),
         tls: bdb.is_some_and(|bdb| bdb.text("tls_mode") != "disabled"),
         certificate: state.certificates.get("syncer").map(|one| one.certificate.clone()).unwrap_or_default(),
-        health: crdb.map(|crdb| crdb.health(state, &links(node, state, crdb))).unwrap_or_default(),
+        health: crdb.map(|crdb| crdb.health(state, &links(node, crdb))).unwrap_or_default(),
         agreed: crdb.filter(|crdb| crdb.agreed.version > version).map(|crdb| Box::new(crdb.agreed.clone())),
     }
 }
 
 /// Whether the links to the other instances are up.
-fn links(_node: &Node, _state: &ClusterState, _crdb: &Crdb) -> Vec<(u32, bool)> {
-    Vec::new()
+fn links(node: &Node, crdb: &Crdb) -> Vec<(u32, bool)> {
+    if node.settings.without_data {
+        let reached = |id: &u32| crdb.peers.get(id).is_some_and(|peer| peer.error.is_empty());
+        return crdb.others().map(|one| (one.id, reached(&one.id))).collect();
+    }
+    let reports = node.observed();
+    let all = reports.values().flat_map(|(_, report)| &report.links);
+    all.filter(|((bdb, _), _)| *bdb == crdb.bdb).map(|((_, id), link)| (*id, link.status == "in-sync")).collect()
 }
