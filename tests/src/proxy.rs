@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
-use stepwright_dev_cluster::loopback;
+use stepwright_dev_cluster::{loopback, programs_folder};
 
 use crate::wait::until;
 use crate::world::{SETTLES, World};
@@ -40,17 +40,18 @@ impl Proxy {
         std::fs::write(&file, text).unwrap();
         // It is in a folder for daemons, which is not on everybody's path.
         let program = ["/usr/sbin/haproxy", "haproxy"].into_iter().find(|it| Path::new(it).exists());
-        let mut command = Command::new(program.unwrap_or("haproxy"));
-        let child = command.arg("-db").arg("-f").arg(&file).stdin(Stdio::null()).spawn();
-        self.child =
-            Some(child.unwrap_or_else(|error| panic!("haproxy does not start: {error}; apt-get install haproxy")));
-        until("the proxy to listen", SETTLES, || async { TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)) }).await;
+        // Below a guard, which ends it when this process ends, however it does.
+        let mut command = Command::new(programs_folder().unwrap().join("stepwright-dev-cluster"));
+        command.args(["guard", "--", program.unwrap_or("haproxy"), "-db", "-f"]).arg(&file).stdin(Stdio::piped());
+        self.child = Some(command.spawn().unwrap());
+        let what = "the proxy to listen (apt-get install haproxy)";
+        until(what, SETTLES, || async { TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)) }).await;
     }
 
     /// Nobody is led anywhere any more.
     pub fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
+            drop(child.stdin.take());
             let _ = child.wait();
         }
     }

@@ -6,6 +6,7 @@
 //! cluster; what was last agreed is in the database's tags and in the status, which tells whose change is the newer one.
 
 mod deletion;
+mod guest;
 mod instances;
 mod living;
 mod password;

@@ -10,7 +10,7 @@ use crate::seen::Seen;
 use crate::status::{ACTIVE, CHANGING, CREATION_FAILED, ERROR, PENDING, Status};
 use crate::task::{Kind, Task, next};
 use crate::work::{Work, certificates_generation};
-use crate::{password, remotes, rules, unsupported};
+use crate::{guest, password, remotes, rules, unsupported};
 
 /// Again after something that will be over soon.
 const SOON: u64 = 1;
@@ -64,7 +64,7 @@ pub(crate) fn plan(seen: &Seen<'_>) -> Result<Plan, Failure> {
     Failure::unless_empty(rules::of_itself(seen)?)?;
     let decision = decide(seen)?;
     let crdb = listed(seen).and_then(|crdbs| seen.own(crdbs));
-    let mut plan = written(seen, crdb, decision);
+    let mut plan = guest::service(written(seen, crdb, decision), seen);
     let unsupported = unsupported::fields(seen, crdb);
     if !unsupported.is_empty() && plan.notes.is_none() {
         plan = plan.note(&Note { unsupported });

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use stepwright_redb::copy;
+use stepwright_rigging::naming::ServicesRiggerSpec;
 use stepwright_sdk::{
     Fact, FactPart, Failure, Manifest, ObjectSet, Observation, Observe, Observed, Reply, StepManifest,
 };
@@ -70,6 +71,7 @@ struct Named {
 pub(crate) struct Global {
     pub(crate) database_secret_name: Option<String>,
     pub(crate) default_user: Option<bool>,
+    pub(crate) database_service_port: Option<u16>,
     pub(crate) tags: BTreeMap<String, String>,
 }
 
@@ -77,6 +79,7 @@ pub(crate) struct Global {
 #[serde(default)]
 pub(crate) struct Cluster {
     pub(crate) metadata: Deletion,
+    pub(crate) spec: ClusterSpec,
     pub(crate) status: ClusterStatus,
 }
 
@@ -84,6 +87,12 @@ pub(crate) struct Cluster {
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Deletion {
     pub(crate) deletion_timestamp: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct ClusterSpec {
+    pub(crate) services_rigger_spec: ServicesRiggerSpec,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -126,6 +135,22 @@ pub(crate) struct Bdb {
     pub(crate) uid: u64,
     pub(crate) name: String,
     pub(crate) crdt: Option<bool>,
+    port: Option<u16>,
+    endpoints: Option<Vec<Endpoint>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Endpoint {
+    port: u16,
+}
+
+impl Bdb {
+    /// The port of its proxies, once it has one.
+    pub(crate) fn listens_on(&self) -> Option<u16> {
+        let ports = self.endpoints.iter().flatten().map(|endpoint| endpoint.port).chain(self.port);
+        ports.into_iter().find(|port| *port != 0)
+    }
 }
 
 pub(crate) fn manifest() -> Manifest {
@@ -191,6 +216,7 @@ pub(crate) fn manifest() -> Manifest {
         .retires()
         .system_secrets(["redis-enterprise-$(spec.participatingClusters[].name)"])
         .writes("v1", "Secret")
+        .writes("v1", "Service")
         .calls([
             "GET /v1/crdbs",
             "POST /v1/crdbs",

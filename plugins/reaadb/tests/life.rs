@@ -246,3 +246,19 @@ fn rules_are_those_of_databases_and_a_few_more() {
     assert_eq!(broken(json!({"modulesList": [{"name": "search"}]})), global("modulesList.version"));
     assert_eq!(broken(json!({"shardingEnabled": false, "shardCount": 2})), global("shardingEnabled"));
 }
+
+#[test]
+fn in_another_namespace_clients_find_it_by_its_name() {
+    let elsewhere = json!({"metadata": {"namespace": "apps"}, "status": active()});
+    let given = |primary: &Value| {
+        let bdb = json!({"uid": 7, "name": "aa", "crdt": true, "port": 0, "endpoints": [{"port": 12345}]});
+        world(primary).fact("crdbs", &json!([crdb()])).fact("bdbs", &json!([bdb])).fact("crdb-health", &health("up"))
+    };
+    let planned = plan(&given(&reaadb(&elsewhere)));
+    let service = planned["desired"].as_array().unwrap().iter().find(|it| it["id"] == "v1 Service apps/aa").unwrap();
+    assert_eq!(service["body"]["spec"]["externalName"], "aa.ns.svc.cluster.local");
+    assert_eq!(service["body"]["spec"]["ports"][0]["port"], 12345);
+    // Beside the cluster, the services-rigger makes it.
+    let beside = plan(&given(&reaadb(&json!({"status": active()}))));
+    assert!(!beside["desired"].to_string().contains("Service"), "{beside}");
+}
