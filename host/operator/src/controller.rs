@@ -130,7 +130,7 @@ impl Context {
         let watched = pipeline.steps.iter().flat_map(|step| self.slots.observing(step));
         let kinds: BTreeSet<TypeRef> = watched
             .flat_map(|watched| watched.observes.clone())
-            .filter(|observe| observe.within == Within::SameSystem)
+            .filter(|observe| matches!(observe.within, Within::SameSystem | Within::Anywhere))
             .map(|observe| observe.type_ref())
             .collect();
         match kinds.iter().find_map(|kind| self.caches.unknown_in_guests(kind)) {

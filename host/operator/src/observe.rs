@@ -110,6 +110,17 @@ fn set(context: &Context, primary: &Primary, observe: &Observe, system: Option<&
             let found = found.filter(|it| selection.matches(&it.name_any(), it.metadata.labels.as_ref()));
             return ObjectSet { name, objects: found.map(|it| masked(context, &kind, &it, &observe.fields)).collect() };
         }
+        (Within::Anywhere, _) => {
+            let selection = Selection::resolve(&observe.select, &primary.value);
+            let ours = |it: &Arc<DynamicObject>| {
+                !of_another_operator(it, &context.home)
+                    && selection.matches(&it.name_any(), it.metadata.labels.as_ref())
+            };
+            let mut found: Vec<_> = context.caches.all(&kind).into_iter().filter(ours).collect();
+            found.sort_by_key(|it| (it.namespace(), it.name_any()));
+            let objects = found.iter().map(|it| masked(context, &kind, it, &observe.fields)).collect();
+            return ObjectSet { name, objects };
+        }
         (Within::System | Within::SameSystem, None) => return nothing,
     };
     if observe.optional {

@@ -130,6 +130,11 @@ impl Router {
                 }
             }
         }
+        if observes.iter().any(|it| it.within == Within::Anywhere) {
+            for primary in self.caches.all(&kind) {
+                look(&primary, Within::Anywhere);
+            }
+        }
         if observes.iter().any(|it| it.within == Within::System) {
             for primary in self.caches.all(&kind) {
                 let system = self.system.locate(&primary, self.caches.as_ref());
@@ -194,7 +199,8 @@ impl Router {
         }
         // What belongs to a managed system is looked for everywhere.
         for watched in self.pipelines.iter().flat_map(|it| &it.steps).flat_map(|step| self.slots.observing(step)) {
-            let anywhere = watched.observes.iter().filter(|it| it.within == Within::SameSystem);
+            let anywhere = |it: &&Observe| matches!(it.within, Within::SameSystem | Within::Anywhere);
+            let anywhere = watched.observes.iter().filter(anywhere);
             kinds.extend(anywhere.map(|it| it.type_ref()));
         }
         kinds

@@ -42,6 +42,8 @@ const MAX_BODY: usize = 64 * 1024 * 1024;
 const AT_ONCE: usize = 4;
 /// Grows with every change of the cluster's configuration (REST reference, 1.2).
 const STATE_ID: &str = "cluster-state-id";
+/// What makes a lost reply a lookup (REST reference, 11.1).
+const TASK_ID: &str = "x-task-id";
 
 /// A request to one node.
 pub(crate) struct Exchange {
@@ -50,11 +52,13 @@ pub(crate) struct Exchange {
     pub(crate) path: String,
     pub(crate) body: Option<Bytes>,
     pub(crate) limit: Duration,
+    /// The id under which a task is to be found that the request begins (REST reference, 11.1).
+    pub(crate) task: Option<String>,
 }
 
 impl Exchange {
     pub(crate) fn get(path: &str, limit: Duration) -> Self {
-        Self { method: Method::GET, path: path.to_owned(), body: None, limit }
+        Self { method: Method::GET, path: path.to_owned(), body: None, limit, task: None }
     }
 
     /// Changes nothing, so that it may be sent twice.
@@ -102,8 +106,9 @@ pub(crate) type Counters = Mutex<BTreeMap<(String, u16), u64>>;
 pub(crate) struct Connections {
     dialer: Arc<dyn Dialer>,
     tls: Result<TlsConnector, rustls::Error>,
-    /// The cluster's name: what the nodes' certificate is made for.
-    cluster: String,
+    /// The cluster's name: what the nodes' certificate is made for. Of a cluster elsewhere there is none: each place is asked
+    /// by its own name.
+    cluster: Option<String>,
     nodes: Mutex<HashMap<PodRef, Arc<Node>>>,
     counters: Arc<Counters>,
     connect_timeout: Duration,
@@ -137,6 +142,7 @@ impl Node {
 struct Live {
     sender: SendRequest<Full<Bytes>>,
     certificate: Certificate,
+    host: String,
     /// The node is a member of a cluster, as it said on this connection.
     member: bool,
     /// When it last carried a reply.
@@ -154,7 +160,7 @@ impl Connections {
     pub(crate) fn new(
         dialer: Arc<dyn Dialer>,
         tls: Result<TlsConnector, rustls::Error>,
-        cluster: String,
+        cluster: Option<String>,
         counters: Arc<Counters>,
         settings: &Settings,
     ) -> Self {
@@ -209,7 +215,9 @@ impl Connections {
                     return Err(error);
                 }
                 // The node may have another certificate by now, shown to new connections only.
-                Err(Attempt::Refused(CallError::CertificateChanged { .. })) if !fresh => {}
+                Err(Attempt::Refused(
+                    CallError::CertificateChanged { .. } | CallError::CertificateNotVouched { .. },
+                )) if !fresh => {}
                 Err(Attempt::Refused(error)) => return Err(error),
                 Err(Attempt::Failed(Failed::Unsent)) if !fresh => {}
                 Err(Attempt::Failed(Failed::Lost(Cause::Closed | Cause::CutOff))) if !fresh && exchange.safe() => {}
@@ -263,7 +271,7 @@ impl Connections {
         exchange: &Exchange,
         credentials: Option<HeaderValue>,
     ) -> Result<Answer, Failed> {
-        let result = match timeout(exchange.limit, live.exchange(exchange, credentials, &self.cluster)).await {
+        let result = match timeout(exchange.limit, live.exchange(exchange, credentials)).await {
             Ok(result) => result,
             Err(_) => Err(Failed::Lost(Cause::TimedOut)),
         };
@@ -292,18 +300,18 @@ impl Connections {
 
     async fn connect(&self, pod: &PodRef) -> std::io::Result<Live> {
         let stream = self.dialer.dial(pod, PORT).await?;
-        let name = ServerName::try_from(self.cluster.clone()).map_err(std::io::Error::other)?;
+        let host = self.cluster.clone().unwrap_or_else(|| pod.ip.clone());
+        let name = ServerName::try_from(host.clone()).map_err(std::io::Error::other)?;
         let tls = self.tls.as_ref().map_err(|error| std::io::Error::other(error.clone()))?;
         let stream = tls.connect(name, stream).await?;
-        let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-        let certificate = certificate.map(|der| Certificate::of(der, &self.cluster));
+        let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| Certificate::of(chain, &host));
         let certificate = certificate.ok_or(std::io::ErrorKind::InvalidData)?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(std::io::Error::other)?;
         // What ends the connection is told to whoever uses the sender.
         let driver = AbortOnDropHandle::new(tokio::spawn(async move {
             let _ = connection.await;
         }));
-        Ok(Live { sender, certificate, member: false, used: Instant::now(), _driver: driver })
+        Ok(Live { sender, certificate, host, member: false, used: Instant::now(), _driver: driver })
     }
 }
 
@@ -320,13 +328,11 @@ impl From<Failed> for Attempt {
 }
 
 impl Live {
-    async fn exchange(
-        &mut self,
-        exchange: &Exchange,
-        credentials: Option<HeaderValue>,
-        host: &str,
-    ) -> Result<Answer, Failed> {
-        let mut request = Request::builder().method(&exchange.method).uri(&exchange.path).header(HOST, host);
+    async fn exchange(&mut self, exchange: &Exchange, credentials: Option<HeaderValue>) -> Result<Answer, Failed> {
+        let mut request = Request::builder().method(&exchange.method).uri(&exchange.path).header(HOST, &self.host);
+        if let Some(task) = &exchange.task {
+            request = request.header(TASK_ID, task);
+        }
         if let Some(credentials) = credentials {
             request = request.header(AUTHORIZATION, credentials);
         }

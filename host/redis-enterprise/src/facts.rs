@@ -22,6 +22,8 @@ pub(crate) enum FactKind {
     NodesStatus,
     Nodes,
     Bdbs,
+    Crdbs,
+    CrdbHealth,
     Cluster,
     Policy,
     License,
@@ -58,9 +60,11 @@ pub(crate) struct Source {
 }
 
 const MIB: u64 = 1024 * 1024;
+/// Where Active-Active databases are listed.
+pub(crate) const CRDBS: &str = "/v1/crdbs";
 
 /// Every fact. The reasons beside the volatile fields are part of the documentation of facts.
-const SOURCES: [Source; 18] = [
+const SOURCES: [Source; 20] = [
     // Of all databases in one answer; see `enabled` for what is left of it.
     slow(FactKind::Alerts, "alerts", "/v1/bdbs/alerts"),
     Source {
@@ -123,6 +127,24 @@ const SOURCES: [Source; 18] = [
             Gone("export_progress"),  // The same for an export.
             Gone("import_progress"),  // The same for an import.
         ],
+    },
+    // Active-Active databases that have a copy here (REST reference, 11.2).
+    Source {
+        kind: FactKind::Crdbs,
+        name: "crdbs",
+        path: CRDBS,
+        slow: false,
+        optional: false,
+        volatile: &[Gone("last_update"), Gone("report_timestamp")], // When something was last heard of.
+    },
+    // By their ids, how each looks to its clusters. Read apart: a cluster that does not answer takes its time.
+    Source {
+        kind: FactKind::CrdbHealth,
+        name: "crdb-health",
+        path: CRDBS,
+        slow: false,
+        optional: false,
+        volatile: &[Gone("lag"), Gone("last_update")], // Measured anew each second.
     },
     slow(FactKind::Cluster, "cluster", "/v1/cluster"),
     slow(FactKind::Policy, "policy", "/v1/cluster/policy"),
@@ -315,6 +337,9 @@ fn settle(source: &Source, mut value: Value, fingerprinter: &Fingerprinter) -> K
     if source.kind == FactKind::Alerts {
         value = enabled(&value);
     }
+    if source.kind == FactKind::Crdbs {
+        value = unwrapped(value);
+    }
     for volatile in source.volatile {
         steady(&mut value, volatile);
     }
@@ -329,6 +354,28 @@ fn settle_item(source: &Source, mut item: Value, fingerprinter: &Fingerprinter) 
     }
     redact(&mut item, source.path, fingerprinter);
     (canonical(item), moving)
+}
+
+/// Some servers are said to put the list into an object (REST reference, 11.1).
+fn unwrapped(value: Value) -> Value {
+    match value {
+        Value::Object(mut fields) => match fields.remove("crdbs") {
+            Some(Value::Array(mut list)) => {
+                list.sort_by_key(|item| item.get("guid").map(Value::to_string));
+                Value::Array(list)
+            }
+            other => other.unwrap_or(Value::Object(fields)),
+        },
+        list => list,
+    }
+}
+
+/// Ids of the Active-Active databases in an answer.
+pub(crate) fn guids(answer: &Answer) -> Vec<String> {
+    let list = unwrapped(serde_json::from_slice(&answer.body).unwrap_or_default());
+    let guid = |item: &Value| item.get("guid").and_then(Value::as_str).map(str::to_owned);
+    let plain = |guid: &String| !guid.is_empty() && guid.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-');
+    list.as_array().into_iter().flatten().filter_map(guid).filter(plain).collect()
 }
 
 /// Of the alerts of databases those that are enabled, each with its threshold: whether one is on changes by itself, and the others

@@ -54,7 +54,9 @@ pub(crate) fn read(body: &[u8], before: &[Item], make: &dyn Fn(Value) -> (Value,
         known.or_else(|| Item::of(text.get(), make))
     };
     let mut items: Vec<Item> = texts.iter().map(item).collect::<Option<_>>()?;
-    items.sort_by_key(|item| (item.uid(), item.uid().is_none().then(|| item.value.get("uid").map(Value::to_string))));
+    // Active-Active databases have a guid.
+    let other = |item: &Item| item.value.get("uid").or_else(|| item.value.get("guid")).map(Value::to_string);
+    items.sort_by_key(|item| (item.uid(), item.uid().is_none().then(|| other(item))));
     Some(items)
 }
 

@@ -13,6 +13,7 @@ use std::time::Instant;
 use futures::future::{join, join_all};
 use futures::stream::{self, StreamExt};
 use parking_lot::Mutex;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use stepwright_core::part::Difference;
 use stepwright_operator::system::{self, News, ResolvedCall, SystemId};
@@ -48,10 +49,10 @@ pub(crate) struct Shared {
 }
 
 impl Watched {
-    pub(crate) fn start(system: SystemId, tools: Tools, changes: broadcast::Sender<News>) -> Self {
+    pub(crate) fn start(client: Client, system: SystemId, tools: Tools, changes: broadcast::Sender<News>) -> Self {
         let (news_sender, news) = watch::channel(0);
         let shared = Arc::new(Shared {
-            client: Client::new(system.clone(), tools.clone()),
+            client,
             system,
             tools,
             snapshot: Mutex::new(Snapshot::new(Instant::now())),
@@ -246,7 +247,11 @@ impl Shared {
     /// A fact of the cluster; the digest of what it was made of, if anybody answered; the number of the configuration.
     async fn read_one(&self, kind: FactKind) -> (Known, Option<[u8; 32]>, Option<String>) {
         let Some(source) = Source::of(kind) else { return (Known::unanswered("no such fact".to_owned()), None, None) };
-        match self.client.get(source.path).await {
+        let answer = match kind {
+            FactKind::CrdbHealth => self.crdb_health().await,
+            _ => self.client.get(source.path).await,
+        };
+        match answer {
             Ok(answer) => {
                 let raw: [u8; 32] =
                     Sha256::new_with_prefix(answer.status.to_le_bytes()).chain_update(&answer.body).finalize().into();
@@ -262,6 +267,26 @@ impl Shared {
                 (Known::from(error), None, None)
             }
         }
+    }
+
+    /// What the clusters say of each Active-Active database, as one answer: by id, or why that is not known.
+    async fn crdb_health(&self) -> Result<Answer, CallError> {
+        let mut answer = self.client.get(facts::CRDBS).await?;
+        if answer.status != 200 {
+            return Ok(answer);
+        }
+        let mut all = serde_json::Map::new();
+        for guid in facts::guids(&answer) {
+            let report = self.client.get(&format!("{}/{guid}/health_report", facts::CRDBS)).await;
+            let report = match report.map(|it| (it.status, serde_json::from_slice::<Value>(&it.body))) {
+                Ok((200, Ok(report))) => report,
+                Ok((status, _)) => json!({"error": format!("HTTP status {status}")}),
+                Err(error) => json!({"error": error.to_string()}),
+            };
+            all.insert(guid, report);
+        }
+        answer.body = Value::Object(all).to_string().into();
+        Ok(answer)
     }
 
     fn store(

@@ -82,7 +82,7 @@ impl ClusterState {
         }
     }
 
-    fn create_bdb(&mut self, body: Object, ctx: &Context) -> Result<Value, Refusal> {
+    pub(super) fn create_bdb(&mut self, body: Object, ctx: &Context) -> Result<Value, Refusal> {
         self.license_allows(ctx)?;
         let mut config = defaults::bdb();
         for key in ["proxy_policy", "shards_placement"] {

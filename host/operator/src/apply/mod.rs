@@ -27,7 +27,7 @@ mod primary;
 
 pub(crate) use calls::calls;
 pub(crate) use objects::objects;
-pub(crate) use primary::{defaults, finalizer, resets, status};
+pub(crate) use primary::{defaults, finalizer, followed, resets, retire, status};
 
 /// The host's own field manager; those of steps append `/<step>`, those of amendments `/<step>/<primary>`.
 pub const MANAGER: &str = "stepwright";
