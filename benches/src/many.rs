@@ -2,12 +2,16 @@
 //! operator brings them up: requests to the API server and to the REST API, memory, time.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use futures::{StreamExt, TryStreamExt};
-use kube::api::{Api, ApiResource, DynamicObject, ListParams, PostParams};
+use kube::api::{Api, ApiResource, DynamicObject, PostParams};
 use kube::core::GroupVersionKind;
+use kube::runtime::reflector::Store;
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::{WatchStreamExt, reflector, watcher};
 use serde_json::{Value, json};
 use stepwright_dev_cluster::repository;
 use stepwright_tests::databases::license;
@@ -122,25 +126,24 @@ impl Many {
         futures::stream::iter((0..self.size.databases).map(create)).buffer_unordered(AT_ONCE).try_collect().await
     }
 
-    /// Databases that are active and have their spec sent as a whole, and one of the others as it is.
-    async fn settled(&self) -> anyhow::Result<(usize, Option<Value>)> {
+    /// Follows all databases by one watch, since to list thousands of them again and again would be most of what is measured.
+    async fn follow(&self) -> anyhow::Result<Store<DynamicObject>> {
         let api: Api<DynamicObject> = Api::all_with(self.world.cluster.client().await?, &redb());
-        let all = api.list(&ListParams::default()).await?;
-        let is_settled = |redb: &DynamicObject| {
-            let status = |field: &str| redb.data.pointer(&format!("/status/{field}"));
-            status("status").and_then(Value::as_str) == Some("active")
-                && status("observedGeneration").and_then(Value::as_i64) == redb.metadata.generation
-        };
-        let other = all.items.iter().find(|redb| !is_settled(redb));
-        let count = all.items.iter().filter(|redb| is_settled(redb)).count();
-        Ok((count, other.map(|redb| redb.data.get("status").cloned().unwrap_or_default())))
+        let writer = Writer::new(redb());
+        let store = writer.as_reader();
+        let events = watcher(api, watcher::Config::default()).default_backoff();
+        // Ends with the bench.
+        tokio::spawn(reflector(writer, events).for_each(|_| async {}));
+        store.wait_until_ready().await?;
+        Ok(store)
     }
 
     /// Waits until all are settled; how long it took since `start`, and how long until nothing was written any more.
     pub async fn settle(&self, start: Instant, within: Duration) -> anyhow::Result<(Duration, Duration)> {
+        let store = self.follow().await?;
         let mut told = 0;
         let all = loop {
-            let (count, other) = self.settled().await?;
+            let (count, other) = settled(&store);
             if count == self.size.databases {
                 break start.elapsed();
             }
@@ -213,6 +216,19 @@ impl Many {
         .pid;
         Ok((Instant::now(), pid))
     }
+}
+
+/// Databases that are active and have their spec sent as a whole, and one of the others as it is.
+fn settled(store: &Store<DynamicObject>) -> (usize, Option<Value>) {
+    let all = store.state();
+    let is_settled = |redb: &Arc<DynamicObject>| {
+        let status = |field: &str| redb.data.pointer(&format!("/status/{field}"));
+        status("status").and_then(Value::as_str) == Some("active")
+            && status("observedGeneration").and_then(Value::as_i64) == redb.metadata.generation
+    };
+    let other = all.iter().find(|redb| !is_settled(redb));
+    let count = all.iter().filter(|redb| is_settled(redb)).count();
+    (count, other.map(|redb| redb.data.get("status").cloned().unwrap_or_default()))
 }
 
 /// Whether a verb changes nothing.

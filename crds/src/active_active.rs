@@ -92,7 +92,7 @@ api! {
         pub last_task_uid: Option<String>,
         /// Databases of this cluster that belong to it.
         pub linked_redbs: Option<Vec<String>>,
-        /// Name of the database that holds the global configuration.
+        /// What was last agreed upon with the other clusters, as JSON.
         pub global_configurations: Option<String>,
         /// Name of the cluster of this namespace.
         pub redis_enterprise_cluster: Option<String>,

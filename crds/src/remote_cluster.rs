@@ -60,6 +60,8 @@ api! {
         pub observed_generation: Option<i64>,
         /// Whether it is the cluster of this namespace.
         pub local: Option<bool>,
+        /// Name of the cluster, as it says itself.
+        pub cluster_name: Option<String>,
         /// The resourceVersion of the Secret that the operator last worked with.
         pub internal_observed_secret_resource_version: Option<String>,
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 /// The plugins of the built-in pipelines, by the name of their file.
-const BUILT_IN: [&str; 5] = ["upgrade", "rec", "services-rigger", "redb", "admission"];
+const BUILT_IN: [&str; 7] = ["upgrade", "rec", "services-rigger", "redb", "rerc", "reaadb", "admission"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);

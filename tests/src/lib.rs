@@ -11,6 +11,7 @@ pub mod databases;
 pub mod life;
 pub mod native;
 pub mod plugins;
+pub mod proxy;
 pub mod tls;
 pub mod wait;
 pub mod world;

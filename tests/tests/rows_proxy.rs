@@ -1,7 +1,6 @@
 //! Row 78 of the checklist: databases behind one port, told apart by the server name of TLS.
 //!
-//! A real proxy (HAProxy) hands TLS through. The test is its controller: it makes the proxy's configuration of Ingress objects and
-//! of the EndpointSlices behind their Services, as ingress controllers do.
+//! A real proxy (HAProxy) hands TLS through.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -10,17 +9,17 @@
 )]
 
 use std::io::Write as _;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::Ipv4Addr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use serde_json::{Value, json};
-use stepwright_dev_cluster::loopback;
 use stepwright_tests::databases::{apply, remove, settled};
+use stepwright_tests::proxy::Proxy;
 use stepwright_tests::tls::Tls;
 use stepwright_tests::wait::until;
-use stepwright_tests::world::{SETTLES, World};
+use stepwright_tests::world::{NAMESPACE, SETTLES, World};
 use stepwright_tests::{checklist, row};
 
 const API: &str = "api-rec-redis.example.com";
@@ -45,90 +44,6 @@ fn ingress(name: &str, host: &str) -> Value {
         "spec": {"ingressClassName": "haproxy", "rules": [{"host": host, "http": {
             "paths": [{"path": "/", "pathType": "ImplementationSpecific", "backend": backend}]}}]},
     })
-}
-
-/// A port that nobody has right now.
-fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
-}
-
-/// Addresses and port behind a port of a Service, by its EndpointSlices.
-fn behind(world: &World, service: &str, port: &str) -> anyhow::Result<(Vec<Ipv4Addr>, u64)> {
-    let slices = world.list("endpointslices", &format!("kubernetes.io/service-name={service}"))?;
-    let (mut addresses, mut number) = (Vec::new(), None);
-    for slice in &slices {
-        let ports = slice["ports"].as_array().into_iter().flatten();
-        number = ports.filter(|it| it["name"] == port).find_map(|it| it["port"].as_u64()).or(number);
-        for endpoint in slice["endpoints"].as_array().into_iter().flatten() {
-            let address = endpoint["addresses"][0].as_str().filter(|_| endpoint["conditions"]["ready"] == true);
-            addresses.extend(address.map(str::parse::<Ipv4Addr>).transpose()?.map(loopback));
-        }
-    }
-    ensure!(!addresses.is_empty(), "nothing is behind Service {service}: {slices:?}");
-    Ok((addresses, number.context("no such port")?))
-}
-
-/// What the proxy is told: each host of an Ingress that asks for it is led, unopened, to what is behind its Service.
-fn configuration(world: &World, port: u16) -> anyhow::Result<String> {
-    let all: Value = serde_json::from_str(&world.kubectl(&["get", "ingress", "-o", "json"])?)?;
-    let mut text = format!(
-        "defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n\
-         frontend tls\n  bind 127.0.0.1:{port}\n  tcp-request inspect-delay 5s\n  \
-         tcp-request content accept if {{ req.ssl_hello_type 1 }}\n"
-    );
-    let mut backends = String::new();
-    for ingress in all["items"].as_array().into_iter().flatten() {
-        let annotations = &ingress["metadata"]["annotations"];
-        if annotations["ingress.kubernetes.io/ssl-passthrough"] != "true" {
-            continue;
-        }
-        for rule in ingress["spec"]["rules"].as_array().into_iter().flatten() {
-            let service = &rule["http"]["paths"][0]["backend"]["service"];
-            let (name, wanted) =
-                (service["name"].as_str().unwrap_or_default(), service["port"]["name"].as_str().unwrap_or_default());
-            let host = rule["host"].as_str().unwrap_or_default();
-            text.push_str(&format!("  use_backend {name} if {{ req.ssl_sni -i {host} }}\n"));
-            let (addresses, target) = behind(world, name, wanted)?;
-            backends.push_str(&format!("backend {name}\n"));
-            for (number, address) in addresses.iter().enumerate() {
-                backends.push_str(&format!("  server pod-{number} {address}:{target}\n"));
-            }
-        }
-    }
-    Ok(text + &backends)
-}
-
-/// The proxy. It ends with the value.
-struct Proxy {
-    child: Child,
-    port: u16,
-    _folder: tempfile::TempDir,
-}
-
-impl Proxy {
-    async fn start(world: &World) -> Self {
-        let port = free_port();
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("haproxy.cfg");
-        // An Ingress is served as soon as there is something behind it.
-        let text = until("something behind each Ingress", SETTLES, || async { configuration(world, port) }).await;
-        std::fs::write(&file, text).unwrap();
-        // It is in a folder for daemons, which is not on everybody's path.
-        let program = ["/usr/sbin/haproxy", "haproxy"].into_iter().find(|it| Path::new(it).exists());
-        let mut command = Command::new(program.unwrap_or("haproxy"));
-        let child = command.arg("-db").arg("-f").arg(&file).stdin(Stdio::null()).spawn();
-        let child = child.unwrap_or_else(|error| panic!("haproxy does not start: {error}; apt-get install haproxy"));
-        let proxy = Self { child, port, _folder: folder };
-        until("the proxy to listen", SETTLES, || async { TcpStream::connect((Ipv4Addr::LOCALHOST, port)) }).await;
-        proxy
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 /// As the documentation has people try it: `openssl s_client` and words of the protocol. What was answered, errors too.
@@ -163,7 +78,8 @@ async fn row_78_databases_by_name_through_a_proxy(world: &World) {
         world.kubectl_with_input(&["apply", "-f", "-"], &ingress(name, host).to_string()).unwrap();
     }
     until("the Ingress of the API", SETTLES, || async { world.get("ingress", "rec") }).await;
-    let proxy = Proxy::start(world).await;
+    let mut proxy = Proxy::of(&[NAMESPACE]);
+    proxy.look(world).await;
 
     // Each host is another database, though address and port are the same.
     let tls = Tls::of(world).unwrap();

@@ -8,6 +8,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use tracing::debug;
 
 use crate::{
+    crdt::link::Links,
     dataset::{syncer::Syncers, transfer::Parts},
     node::{Node, Snapshot},
     peers::{EndpointReport, ShardReport},
@@ -26,7 +27,7 @@ pub async fn run(node: Arc<Node>, mut ending: watch::Receiver<bool>) {
     let mut states = node.committed.subscribe();
     let mut shards: BTreeMap<u32, Kept<ShardSpec>> = BTreeMap::new();
     let mut proxies: BTreeMap<u32, Kept<Route>> = BTreeMap::new();
-    let (mut transfers, mut syncers) = (Parts::default(), Syncers::default());
+    let (mut transfers, mut syncers, mut links) = (Parts::default(), Syncers::default(), Links::default());
     loop {
         let snapshot = states.borrow_and_update().clone();
         node.show_certificates();
@@ -38,11 +39,12 @@ pub async fn run(node: Arc<Node>, mut ending: watch::Receiver<bool>) {
                     converge_proxies(&node, &snapshot, &mut proxies);
                     transfers.converge(&node, &snapshot);
                     syncers.converge(&node, &snapshot);
+                    links.converge(&node, &snapshot);
                 }
             }
             None => {
                 // No member (any more): nothing runs, and files stay.
-                (transfers, syncers) = (Parts::default(), Syncers::default());
+                (transfers, syncers, links) = (Parts::default(), Syncers::default(), Links::default());
                 stop(std::mem::take(&mut proxies)).await;
                 stop(std::mem::take(&mut shards)).await;
             }

@@ -18,7 +18,7 @@ use crate::{
     peers::{self, NodeReport},
     resharding,
     state::{
-        BdbStatus, ClusterState, Command, NodeRecord, NodeStatus, ShardRole, bdbs::BdbCommand,
+        BdbStatus, ClusterState, Command, NodeRecord, NodeStatus, ShardRole, bdbs::BdbCommand, crdb::CrdbCommand,
         migration::MigrationCommand, nodes::NodeCommand,
     },
     transferring,
@@ -65,6 +65,7 @@ pub fn decide(state: &ClusterState, view: &View<'_>, fate: &impl Fate) -> Vec<Co
         commands.extend(transferring::step(view, bdb).map(Command::Bdb));
     }
     watch_migrations(state, view, fate, &mut commands);
+    watch_crdbs(state, &mut commands);
     if !fate.stuck() {
         watch_departures(state, view, fate, &mut commands);
     }
@@ -232,6 +233,17 @@ fn watch_departures(state: &ClusterState, view: &View<'_>, fate: &impl Fate, com
     }
 }
 
+/// What was agreed on with other clusters is carried out when nothing else works on the database.
+fn watch_crdbs(state: &ClusterState, commands: &mut Vec<Command>) {
+    for (guid, crdb) in &state.crdbs {
+        let free =
+            state.bdbs.get(&crdb.bdb).is_some_and(|bdb| bdb.status == BdbStatus::Active && bdb.transfer.is_none());
+        if free && crdb.agreed.version > crdb.carried && !state.migrates(crdb.bdb) {
+            commands.push(Command::Crdb(CrdbCommand::Carry { guid: guid.clone() }));
+        }
+    }
+}
+
 /// A shard that moves takes its next step when its copy has caught up, or has taken over.
 fn watch_migrations(state: &ClusterState, view: &View<'_>, fate: &impl Fate, commands: &mut Vec<Command>) {
     for migration in &state.migrations {
@@ -373,9 +385,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        bootstrap::Identity,
         peers::ShardReport,
-        state::{Certificate, Context, Founding, ShardRole, object},
+        state::{Context, ShardRole, object, testing},
     };
 
     struct Well;
@@ -396,40 +407,11 @@ mod tests {
 
     const CTX: Context = Context { now: 1_000_000, scale: 0.0, seed: 1 };
 
-    fn record(last: u32) -> NodeRecord {
-        let identity = Identity {
-            uid: None,
-            external_addr: Vec::new(),
-            rack_id: String::new(),
-            accept_servers: true,
-            max_redis_servers: 100,
-            max_listeners: 100,
-        };
-        NodeRecord::new(&format!("10.0.0.{last}"), &format!("rec-{last}"), 4 << 30, 2, "7.0.15", &identity)
-    }
-
     /// Two nodes and a database with a replica in sync.
     fn replicated() -> ClusterState {
-        let certificate = Certificate { certificate: String::new(), key: None };
-        let founding = Founding {
-            name: "c".into(),
-            username: "u".into(),
-            password: "p".into(),
-            license: None,
-            entropy: "e".into(),
-            certificate,
-            node: record(1),
-        };
-        let mut state = ClusterState::found(founding, &CTX).unwrap();
+        let mut state = testing::two_nodes();
         let body = object(json!({"name": "db", "memory_size": 1 << 20, "replication": true}));
-        let commands = [
-            Command::Node(NodeCommand::Join { node: Box::new(record(2)), replaces: None }),
-            Command::Node(NodeCommand::Promote { uid: 2 }),
-            Command::Bdb(BdbCommand::Create { body }),
-        ];
-        for command in commands {
-            state.apply(command, &CTX).unwrap();
-        }
+        state.apply(Command::Bdb(BdbCommand::Create { body }), &CTX).unwrap();
         let replica = state.bdbs[&1].shards.iter().find(|shard| shard.role == ShardRole::Slave).unwrap().uid;
         state.apply(Command::Bdb(BdbCommand::Synced { shard: replica, synced: true }), &CTX).unwrap();
         state.apply(Command::Bdb(BdbCommand::Finish { uid: 1 }), &CTX).unwrap();

@@ -45,6 +45,8 @@ pub enum Kind {
     BackupRefused,
     /// F15: data files are not found.
     MissingFiles,
+    /// F16: this cluster and the others of its Active-Active databases do not reach each other.
+    CrdbPeer,
     /// F17: links to sources of Replica Of are broken.
     ReplicaLink,
     /// F18: paths and fields of newer versions are not there.

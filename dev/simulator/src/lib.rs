@@ -7,6 +7,8 @@
 //! - [`consensus`] and [`store`]: how a command becomes part of the state of a majority, on disk.
 //! - [`agent`], [`shard`], [`proxy`]: what one node runs because the state says so.
 //! - [`dataset`]: whole data sets on their way in and out.
+//! - [`crdb`]: what clusters do together for Active-Active databases.
+//! - [`crdt`]: how their data comes to be the same.
 //! - [`api`], [`exporter`], [`sentinel`], [`control`]: what others see of it.
 //! - [`rladmin`]: the look-alike of the command line tool, a client of the local node.
 //!
@@ -19,6 +21,8 @@ pub mod clock;
 pub mod conductor;
 pub mod consensus;
 pub mod control;
+pub mod crdb;
+pub mod crdt;
 pub mod dataset;
 pub mod exporter;
 pub mod faults;
@@ -27,6 +31,7 @@ pub mod node;
 pub mod peers;
 pub mod proxy;
 pub mod resharding;
+pub mod resolve;
 pub mod resp;
 pub mod rest_client;
 pub mod rladmin;
@@ -38,5 +43,6 @@ pub mod slots;
 pub mod state;
 pub mod store;
 pub mod tls;
+mod tls_client;
 mod transferring;
 mod trim;

@@ -19,7 +19,7 @@ use crate::{
     clock::{self, Millis},
     conductor,
     consensus::Core,
-    control,
+    control, crdb, crdt,
     dataset::syncer::LinkId,
     exporter,
     faults::{Faults, Kind},
@@ -55,6 +55,8 @@ pub struct Local {
     pub transfers: BTreeMap<(String, u32), TransferReport>,
     /// Links to sources of Replica Of.
     pub syncs: BTreeMap<LinkId, SyncReport>,
+    /// Links to other instances of Active-Active databases.
+    pub links: BTreeMap<crdt::link::LinkId, SyncReport>,
 }
 
 /// A node.
@@ -160,6 +162,7 @@ impl Node {
         control::listen(&self, &mut tasks).await?;
         tasks.spawn(Arc::clone(&self).run_consensus());
         tasks.spawn(conductor::run(Arc::clone(&self)));
+        tasks.spawn(crdb::run(Arc::clone(&self)));
         tasks.spawn(bootstrap::follow_membership(Arc::clone(&self)));
         let (ending, ended) = watch::channel(false);
         let agent = tokio::spawn(agent::run(Arc::clone(&self), ended));
@@ -205,6 +208,7 @@ impl Node {
             shards: local.shards.clone(),
             endpoints: local.endpoints.clone(),
             syncs: local.syncs.iter().map(|(id, how)| (*id, how.clone())).collect(),
+            links: local.links.iter().map(|(id, how)| (*id, how.clone())).collect(),
             transfers: local.transfers.iter().map(|((id, shard), how)| (id.clone(), *shard, how.clone())).collect(),
             files,
         }

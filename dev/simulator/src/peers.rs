@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
+    crdt,
     dataset::syncer::LinkId,
     rest_client::{self, Target},
     settings::{PEER_PORT, dial},
@@ -134,6 +135,9 @@ pub struct NodeReport {
     /// Its links to sources of Replica Of.
     #[serde(default)]
     pub syncs: Vec<(LinkId, SyncReport)>,
+    /// Its links to other instances of Active-Active databases.
+    #[serde(default)]
+    pub links: Vec<(crdt::link::LinkId, SyncReport)>,
     /// Data files found for shards, by shard.
     pub files: BTreeMap<u32, Vec<DataFile>>,
 }

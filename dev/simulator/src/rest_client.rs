@@ -1,4 +1,4 @@
-//! A small HTTP/1.1 client: one connection, one request. For peers and for `rladmin`, which follow no redirects here.
+//! A small HTTP/1.1 client: one connection, one request. For peers, for `rladmin` and for other clusters; it follows no redirects.
 
 use std::time::Duration;
 
@@ -6,22 +6,39 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, client::conn::http1};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use rustls_pki_types::ServerName;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+use tokio_rustls::TlsConnector;
+
+use crate::tls_client;
 
 /// A connection is there within this time or not at all: everything is on loopback.
 const CONNECT_LIMIT: Duration = Duration::from_secs(1);
+
+/// A server that does not shake hands in this time is none.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Whom to ask.
 #[derive(Debug, Clone)]
 pub struct Target {
     host: String,
     port: u16,
+    /// The name that is asked for with TLS, and in `Host`; none = plain.
+    name: Option<String>,
 }
 
 impl Target {
     /// A plain HTTP server.
     pub fn plain(host: &str, port: u16) -> Self {
-        Self { host: host.to_owned(), port }
+        Self { host: host.to_owned(), port, name: None }
+    }
+
+    /// A server with TLS, dialled at `host` and asked for as `name`. Whatever certificate it shows is taken.
+    pub fn encrypted(host: &str, port: u16, name: &str) -> Self {
+        Self { host: host.to_owned(), port, name: Some(name.to_owned()) }
     }
 }
 
@@ -47,6 +64,12 @@ pub enum AskError {
         /// Where.
         port: u16,
     },
+    /// The name is none that TLS can ask for.
+    #[error("{0} is not a host name")]
+    Name(String),
+    /// The connection broke, or the server does not speak TLS.
+    #[error("failed to speak TLS")]
+    Tls(#[from] std::io::Error),
     /// The request could not be built.
     #[error("failed to build the request")]
     Build(#[from] http::Error),
@@ -63,13 +86,30 @@ pub async fn send(
     headers: &[(&str, &str)],
     body: Vec<u8>,
 ) -> Result<Answer, AskError> {
-    let Target { host, port } = target;
+    let Target { host, port, name } = target;
     let refused = || AskError::Connect { host: host.clone(), port: *port };
     let connecting = TcpStream::connect((host.as_str(), *port));
     let stream = tokio::time::timeout(CONNECT_LIMIT, connecting).await.ok().and_then(Result::ok).ok_or_else(refused)?;
     let _ = stream.set_nodelay(true);
+    let Some(name) = name else {
+        return exchange(stream, &format!("{host}:{port}"), method, path, headers, body).await;
+    };
+    let asked = ServerName::try_from(name.clone()).map_err(|_| AskError::Name(name.clone()))?;
+    let handshake = TlsConnector::from(tls_client::trusting(None)?).connect(asked, stream);
+    let stream = tokio::time::timeout(HANDSHAKE_LIMIT, handshake).await.map_err(|_| refused())??;
+    exchange(stream, name, method, path, headers, body).await
+}
+
+async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    host: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Vec<u8>,
+) -> Result<Answer, AskError> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let mut request = Request::builder().method(method).uri(path).header("host", format!("{host}:{port}"));
+    let mut request = Request::builder().method(method).uri(path).header("host", host);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }

@@ -7,6 +7,8 @@ use std::{
 
 use clap::Args;
 
+use crate::resolve::Resolve;
+
 /// The version that a node reports when nobody says which. It says what it is, so that nobody mistakes a simulator for the product.
 pub const SOFTWARE_VERSION: &str = "8.0.20-44-simulator";
 
@@ -58,6 +60,9 @@ pub struct NodeArgs {
     /// Keep no data: no redis-server runs, no port of a database is opened, and nothing is written to the volume.
     #[arg(long, env = "SIM_WITHOUT_DATA")]
     pub without_data: bool,
+    /// Where names of other clusters lead: `HOST:PORT:ADDRESS:PORT2`, separated by commas; HOST may be `*` or `*.suffix`.
+    #[arg(long, env = "SIM_RESOLVE", default_value = "")]
+    pub resolve: Resolve,
 }
 
 /// Settings with everything derived.
@@ -89,6 +94,8 @@ pub struct Settings {
     pub without_data: bool,
     /// Claimed version.
     pub version: String,
+    /// Where names of other clusters lead.
+    pub resolve: Resolve,
 }
 
 impl NodeArgs {
@@ -108,6 +115,7 @@ impl NodeArgs {
             image,
             redis_server,
             without_data,
+            resolve,
         } = self;
         let version = version.or_else(|| version_of(image.as_deref()?));
         let etc = etc_folder(root.as_deref(), data.as_deref());
@@ -125,6 +133,7 @@ impl NodeArgs {
             cores,
             redis_server,
             without_data,
+            resolve,
             version: version.unwrap_or_else(|| SOFTWARE_VERSION.to_owned()),
         }
     }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use stepwright_core::manifest::Limits;
 use stepwright_operator::local_api;
+use stepwright_redis_enterprise::Resolve;
 
 use crate::configmap::ConfigMapArgs;
 use crate::explain::ExplainArgs;
@@ -172,6 +173,11 @@ pub(crate) struct RunArgs {
     /// A JSON file with pipelines to add to, or to put in the place of, the built-in ones.
     #[arg(long, env = "STEPWRIGHT_PIPELINES")]
     pub(crate) pipelines: Option<PathBuf>,
+    /// Where a host name of a remote cluster (RedisEnterpriseRemoteCluster) is to be found that DNS does not know, as with curl:
+    /// what is asked of this host and port goes to that address and port. The host may be `*` or `*.suffix`. Several,
+    /// separated by commas.
+    #[arg(long, env = "STEPWRIGHT_RESOLVE", value_name = "HOST:PORT:ADDRESS:PORT", value_delimiter = ',')]
+    pub(crate) resolve: Vec<Resolve>,
     /// How pods are reached.
     #[arg(long, env = "STEPWRIGHT_REACH", value_enum, default_value_t = Reach::Auto)]
     pub(crate) reach: Reach,
@@ -299,6 +305,8 @@ impl RunArgs {
             installation_key_file: _,
             settings: _,
             pipelines: _,
+            // Remote clusters are the main process's.
+            resolve: _,
             reach,
             bind_address: _,
             admin_port: _,

@@ -38,6 +38,20 @@ impl Rights {
                 self.allow(&group, &resource, &READ);
                 self.allow(&group, &resource, &WRITE);
             }
+            for kind in &step.begins {
+                let (group, resource) = named(kind);
+                self.allow(&group, &resource, &READ);
+                self.allow(&group, &resource, &["create"]);
+            }
+        }
+    }
+
+    /// A primary whose step may find that it stands for nothing any more.
+    fn of_retiring(&mut self, pipeline: &Pipeline, manifests: &[Manifest]) {
+        let steps = manifests.iter().flat_map(|manifest| &manifest.steps);
+        if steps.into_iter().any(|step| step.retires && pipeline.steps.contains(&step.name)) {
+            let (group, resource) = named(&pipeline.type_ref());
+            self.allow(&group, &resource, &["delete"]);
         }
     }
 
@@ -68,10 +82,12 @@ impl Rights {
 /// A Role as YAML, with the header that generated files carry.
 pub(crate) fn role() -> anyhow::Result<String> {
     let mut rights = Rights::default();
-    rights.of_steps(&manifests()?, |_| true);
+    let manifests = manifests()?;
+    rights.of_steps(&manifests, |_| true);
     // What has no steps is looked at before it is stored, in what the API server sends.
     for pipeline in built_in_pipelines()?.into_iter().filter(|pipeline| !pipeline.steps.is_empty()) {
         rights.of_primary(&pipeline);
+        rights.of_retiring(&pipeline, &manifests);
         let (group, resource) = named(&pipeline.type_ref());
         rights.allow(&group, &resource, &["patch"]);
     }
@@ -94,8 +110,13 @@ pub(crate) fn guest_role() -> anyhow::Result<String> {
     let manifests = manifests()?;
     for pipeline in built_in_pipelines()?.into_iter().filter(|it| it.in_guests && !it.steps.is_empty()) {
         rights.of_primary(&pipeline);
+        rights.of_retiring(&pipeline, &manifests);
         let (group, resource) = named(&pipeline.type_ref());
         rights.allow(&group, &resource, &["patch"]);
+        // Its step may be another kind's, in the operator's own namespace.
+        if manifests.iter().flat_map(|it| &it.steps).any(|step| step.begins.contains(&pipeline.type_ref())) {
+            rights.allow(&group, &resource, &["create"]);
+        }
         let steps = manifests.iter().flat_map(|manifest| &manifest.steps);
         for step in steps.filter(|step| pipeline.steps.contains(&step.name)) {
             for observe in step.observes.iter().filter(|observe| observe.within == Within::Primary) {

@@ -61,6 +61,7 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
         installation_key_file,
         settings,
         pipelines,
+        resolve,
         reach,
         bind_address,
         admin_port,
@@ -149,7 +150,7 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     };
     // The key lives as long as the process: fingerprints are of no use outside it.
     let fingerprinter = Arc::new(Fingerprinter::new(rand::random()));
-    let mut looks = Settings { namespace: namespace.clone(), ..Settings::default() };
+    let mut looks = Settings { namespace: namespace.clone(), resolve: resolve.into(), ..Settings::default() };
     if delegation.part.alone().is_some() {
         // What other processes call for, it sees by looking alone.
         looks.rest_interval = LONE_LOOKS;

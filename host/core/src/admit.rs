@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 
 use crate::error::Blame;
+use crate::follow::{self, Followed};
 use crate::manifest::{Limits, StepManifest};
 use crate::object::{Object, ObjectRef, TypeRef};
 use crate::plan::{Call, Event, Plan, Progress};
@@ -51,6 +52,14 @@ pub struct Grants {
     pub takes: BTreeMap<TypeRef, BTreeSet<String>>,
     /// Requests in the primary's spec that may be set back, and to what.
     pub resets: Resets,
+    /// Fields of the primary's spec that may be changed.
+    pub follows: BTreeSet<String>,
+    /// Kinds of objects that may be made once, wherever somebody watches.
+    pub begins: BTreeSet<TypeRef>,
+    /// The primary may be deleted.
+    pub retires: bool,
+    /// Secrets of the managed system's namespace that calls may hold values of, as the manifest has them.
+    pub system_secrets: BTreeSet<String>,
 }
 
 impl Grants {
@@ -65,6 +74,10 @@ impl Grants {
             calls: step.calls.iter().cloned().collect(),
             takes,
             resets: step.resets.clone(),
+            follows: step.follows.clone(),
+            begins: step.begins.clone(),
+            retires: step.retires,
+            system_secrets: step.system_secrets.clone(),
         }
     }
 
@@ -80,7 +93,13 @@ impl Grants {
             takes.filter(|(kind, field)| !has(kind, field)).map(|(kind, field)| format!("takes {field} of {kind}"));
         let resets = self.resets.iter().filter(|(field, rests_at)| other.resets.get(*field) != Some(rests_at));
         let resets = resets.map(|(field, rests_at)| format!("resets {field} to {rests_at}"));
-        writes.chain(calls).chain(takes).chain(resets).collect()
+        let follows = self.follows.difference(&other.follows).map(|field| format!("changes {field}"));
+        let begins = self.begins.difference(&other.begins).map(|kind| format!("makes {kind} anywhere"));
+        let retires = (self.retires && !other.retires).then(|| "deletes its own resource".to_owned());
+        let secrets = self.system_secrets.difference(&other.system_secrets);
+        let secrets = secrets.map(|name| format!("sends values of Secret {name} of the managed system's namespace"));
+        let spec = resets.chain(follows).chain(begins).chain(retires);
+        writes.chain(calls).chain(takes).chain(spec).chain(secrets).collect()
     }
 }
 
@@ -96,6 +115,8 @@ pub struct Gate<'a> {
     pub scope_of: &'a dyn Fn(&TypeRef) -> Option<Scope>,
     /// Whether a Secret of the primary's namespace may be read, or taken over, for this primary (`secrets::may_use`).
     pub may_use_secret: &'a dyn Fn(&str) -> bool,
+    /// Whether a name is one of the Secrets of the managed system that calls may hold values of.
+    pub is_system_secret: &'a dyn Fn(&str) -> bool,
 }
 
 /// A plan, or a part of it, that may not be carried out. Nothing of the plan is.
@@ -168,6 +189,10 @@ pub struct AdmittedPlan {
     status: Option<Value>,
     defaults: Option<Value>,
     resets: Resets,
+    begun: Vec<AdmittedObject>,
+    followed: Followed,
+    retire: Option<String>,
+    system_secrets: BTreeSet<String>,
     events: Vec<Event>,
     notes: Option<String>,
     progress: Progress,
@@ -200,6 +225,22 @@ impl AdmittedPlan {
     pub fn resets(&self) -> &Resets {
         &self.resets
     }
+    /// Objects that are made where they are not there, and else left alone.
+    pub fn begun(&self) -> &[AdmittedObject] {
+        &self.begun
+    }
+    /// Fields of the spec that are to say something else than they do.
+    pub fn followed(&self) -> &Followed {
+        &self.followed
+    }
+    /// Why the primary is to be deleted.
+    pub fn retire(&self) -> Option<&str> {
+        self.retire.as_deref()
+    }
+    /// Secrets that calls refer to, and that are in the managed system's namespace.
+    pub fn system_secrets(&self) -> &BTreeSet<String> {
+        &self.system_secrets
+    }
     pub fn events(&self) -> &[Event] {
         &self.events
     }
@@ -230,7 +271,10 @@ pub fn admit(plan: Plan, gate: &Gate<'_>) -> Result<AdmittedPlan, NotAdmitted> {
             })
             .collect::<Result<Vec<_>, _>>()
     };
-    let mut desired = take(plan.desired)?;
+    let (begun, desired): (Vec<Object>, Vec<Object>) = plan.desired.into_iter().partition(|it| is_begun(it, gate));
+    let mut begun = take(begun)?;
+    begun.sort_by(|a, b| a.id.cmp(&b.id));
+    let mut desired = take(desired)?;
     let mut amended = take(plan.amended)?;
     // Equal ranks keep to the name, so that the order never depends on the plugin's.
     desired.sort_by(|a, b| (rank(&a.id.kind), &a.id).cmp(&(rank(&b.id.kind), &b.id)));
@@ -240,8 +284,9 @@ pub fn admit(plan: Plan, gate: &Gate<'_>) -> Result<AdmittedPlan, NotAdmitted> {
         // To write one is to own it from then on, and with it what it holds.
         secret(gate, &object.id, &object.id.name)?;
     }
+    let mut system_secrets = BTreeSet::new();
     for call in &plan.calls {
-        admit_call(call, gate)?;
+        admit_call(call, gate, &mut system_secrets)?;
     }
     let status = part("status", plan.status.as_deref())?;
     if status.as_ref().is_some_and(|status| status.get("conditions").is_some()) {
@@ -256,11 +301,17 @@ pub fn admit(plan: Plan, gate: &Gate<'_>) -> Result<AdmittedPlan, NotAdmitted> {
             )
         },
     )?;
+    let followed = defaults.as_mut().map(|it| follow::split(it, &gate.grants.follows)).unwrap_or_default();
     // Nothing left is nothing said, as when there had been no request.
-    let defaults = defaults.filter(|rest| resets.is_empty() || rest.as_object().is_some_and(|rest| !rest.is_empty()));
-    if let Some(notes) = plan.notes.as_deref() {
-        part("notes", Some(notes))?;
-    }
+    let unsaid = resets.is_empty() && followed.is_empty();
+    let defaults = defaults.filter(|rest| unsaid || rest.as_object().is_some_and(|rest| !rest.is_empty()));
+    let notes = part("notes", plan.notes.as_deref())?;
+    let retire = notes.as_ref().and_then(|notes| notes.get("retire")).filter(|_| gate.grants.retires);
+    let retire = match retire {
+        None => None,
+        Some(Value::String(why)) => Some(why.clone()),
+        Some(_) => return Err(malformed("notes", "`retire` must be a text that says why")),
+    };
     let events = plan.events.into_iter().map(admit_event).collect::<Result<_, _>>()?;
     let mut takes = gate.grants.takes.clone();
     takes.retain(|kind, _| gate.grants.writes.contains(kind));
@@ -272,6 +323,10 @@ pub fn admit(plan: Plan, gate: &Gate<'_>) -> Result<AdmittedPlan, NotAdmitted> {
         status,
         defaults,
         resets,
+        begun,
+        followed,
+        retire,
+        system_secrets,
         events,
         notes: plan.notes,
         progress: plan.progress,
@@ -306,7 +361,8 @@ fn admit_object(object: Object, gate: &Gate<'_>) -> Result<AdmittedObject, NotAd
     let Gate { step, primary, grants, scope_of, .. } = *gate;
     let mut id = object.id;
     let kind = TypeRef::from(&id);
-    if !grants.writes.contains(&kind) {
+    let begun = grants.begins.contains(&kind);
+    if !begun && !grants.writes.contains(&kind) {
         let granted = join(grants.writes.iter());
         return Err(NotAdmitted::KindNotGranted { step: step.to_owned(), object: id.to_string(), granted });
     }
@@ -316,7 +372,7 @@ fn admit_object(object: Object, gate: &Gate<'_>) -> Result<AdmittedObject, NotAd
         Some(Scope::Namespaced) => {}
     }
     let home = primary.namespace.clone().unwrap_or_default();
-    if id.namespace.get_or_insert_with(|| home.clone()) != &home {
+    if id.namespace.get_or_insert_with(|| home.clone()) != &home && !begun {
         return Err(NotAdmitted::ForeignNamespace { step: step.to_owned(), object: id.to_string(), allowed: home });
     }
     if id == *primary {
@@ -387,7 +443,13 @@ fn has_directive(value: &Value) -> bool {
     }
 }
 
-fn admit_call(call: &Call, gate: &Gate<'_>) -> Result<(), NotAdmitted> {
+/// One that is made once, and not kept up.
+fn is_begun(object: &Object, gate: &Gate<'_>) -> bool {
+    let kind = TypeRef::from(&object.id);
+    gate.grants.begins.contains(&kind) && !gate.grants.writes.contains(&kind)
+}
+
+fn admit_call(call: &Call, gate: &Gate<'_>, shared: &mut BTreeSet<String>) -> Result<(), NotAdmitted> {
     let Gate { step, grants, .. } = *gate;
     let shown = format!("{} {}", call.method, call.path);
     let clean = call.path.starts_with('/')
@@ -404,7 +466,11 @@ fn admit_call(call: &Call, gate: &Gate<'_>) -> Result<(), NotAdmitted> {
         let body = strict::parse(body).map_err(|error| malformed(&shown, format!("body is not JSON: {error}")))?;
         let references = secrets::collect_refs(&body).map_err(|error| malformed(&shown, error.to_string()))?;
         for reference in references {
-            secret(gate, format!("call {shown}"), &reference.name)?;
+            if (gate.is_system_secret)(&reference.name) {
+                shared.insert(reference.name);
+            } else {
+                secret(gate, format!("call {shown}"), &reference.name)?;
+            }
         }
     }
     Ok(())

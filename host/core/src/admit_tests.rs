@@ -64,6 +64,50 @@ fn fields_may_be_taken_of_kinds_that_may_be_written() {
 }
 
 #[test]
+fn what_follows_what_is_begun_and_what_retires_is_told_apart_and_granted() {
+    let grants = Grants {
+        follows: ["spec.copies".to_owned()].into(),
+        begins: [TypeRef::new("v1", "ConfigMap")].into(),
+        retires: true,
+        ..Grants::default()
+    };
+    let asked = Plan {
+        desired: vec![Object {
+            id: ObjectRef { namespace: Some("elsewhere".into()), ..object("ConfigMap", "c", json!({})).id },
+            body: "{}".into(),
+        }],
+        defaults: Some(json!({"copies": {"a": 1}, "name": "x"}).to_string()),
+        notes: Some(json!({"retire": "gone"}).to_string()),
+        ..Plan::done()
+    };
+    let run = |grants: &Grants, plan: Plan| {
+        let gate = Gate {
+            step: "step",
+            primary: &primary(),
+            grants,
+            limits: &Limits::default(),
+            scope_of: &scope,
+            may_use_secret: &|_| true,
+            is_system_secret: &|_| false,
+        };
+        admit(plan, &gate)
+    };
+    let plan = run(&grants, asked.clone()).unwrap();
+    assert!(plan.desired().is_empty());
+    assert_eq!(plan.begun()[0].id.namespace.as_deref(), Some("elsewhere"));
+    assert_eq!(plan.followed(), &[("spec.copies".to_owned(), json!({"a": 1}))].into());
+    assert_eq!((plan.defaults(), plan.retire()), (Some(&json!({"name": "x"})), Some("gone")));
+    // Without grants: a kind that may not be written, in a namespace of somebody else's.
+    assert_eq!(run(&Grants::default(), asked.clone()).unwrap_err().reason(), "KindNotGranted");
+    let without = run(&Grants::default(), Plan { desired: vec![], ..asked }).unwrap();
+    assert_eq!((without.retire(), without.followed().len()), (None, 0));
+    assert_eq!(
+        grants.beyond(&Grants::default()),
+        ["changes spec.copies", "makes v1/ConfigMap anywhere", "deletes its own resource"]
+    );
+}
+
+#[test]
 fn to_take_more_is_to_ask_for_more() {
     let asks = |fields: &[&str]| {
         let fields = fields.iter().map(|field| (*field).to_owned()).collect();
@@ -95,6 +139,7 @@ fn limited(plan: Plan, limits: Limits) -> Result<AdmittedPlan, NotAdmitted> {
             limits: &limits,
             scope_of: &scope,
             may_use_secret: &|name| name != "strangers",
+            is_system_secret: &|name| name == "of-system",
         },
     )
 }

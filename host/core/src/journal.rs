@@ -138,7 +138,7 @@ pub struct FieldChange {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Effect {
-    /// `apply`, `amend`, `delete`, `call`, `status`, `defaults`, `reset`, `event`.
+    /// `apply`, `amend`, `delete`, `call`, `status`, `defaults`, `reset`, `follow`, `begin`, `event`.
     pub verb: String,
     /// The object, or method and path of a call.
     pub on: String,

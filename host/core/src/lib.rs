@@ -13,6 +13,7 @@ pub mod delegation;
 pub mod error;
 pub mod explain;
 pub mod field_path;
+pub mod follow;
 pub mod guest;
 pub mod journal;
 pub mod manifest;

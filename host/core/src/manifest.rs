@@ -2,7 +2,7 @@
 //!
 //! The manifest is a wish list. What is granted is decided elsewhere; nothing here acts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -95,6 +95,21 @@ pub struct StepManifest {
     /// whose `defaults` have such a field says that the request is done, and the host sets it back.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub resets: Resets,
+    /// Fields of the primary's spec that follow something elsewhere, which the step reads too: `spec.copies`. What a plan's
+    /// `defaults` say of such a field is put there, whatever stands there.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub follows: BTreeSet<String>,
+    /// Kinds of which the plan's `desired` may hold objects that are made once: one that is there is left as it is, to whoever
+    /// it belongs, and none is ever deleted. They may be in any namespace that is watched.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub begins: BTreeSet<TypeRef>,
+    /// The step may find that the primary has no object any more: a plan whose `notes` have `retire`, a text, has the host delete
+    /// the primary, for that reason.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub retires: bool,
+    /// Secrets of the managed system's namespace whose values calls may hold, by name as in `Select::Names`.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub system_secrets: BTreeSet<String>,
     /// Calls that the step's plan may hold: `GET /v1/bdbs`, `PUT /v1/bdbs/*`. A `*` stands for one path segment.
     #[serde(default)]
     pub calls: Vec<String>,
@@ -157,6 +172,8 @@ pub enum Within {
     /// Every namespace that is watched: objects that belong to the same managed system as the primary, wherever they are.
     /// Another operator's are not among them.
     SameSystem,
+    /// Every namespace that is watched: objects of whichever system, but for another operator's.
+    Anywhere,
 }
 
 impl Within {

@@ -37,7 +37,7 @@ pub fn split(defaults: &mut Value, granted: &Resets) -> Result<Resets, Restless>
 }
 
 /// Takes a field out, and what holds nothing any more without it.
-fn remove(from: &mut Value, path: &str) -> Option<Value> {
+pub(crate) fn remove(from: &mut Value, path: &str) -> Option<Value> {
     let fields = from.as_object_mut()?;
     let Some((name, rest)) = path.split_once('.') else { return fields.remove(path) };
     let found = remove(fields.get_mut(name)?, rest);

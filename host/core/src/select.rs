@@ -80,7 +80,7 @@ fn fill(template: &str, field: &dyn Fn(&str) -> Option<String>) -> Option<String
 }
 
 /// The same for each value that a path with `[]` leads to; nothing where one leads nowhere or to an empty string.
-pub(crate) fn fill_each(template: &str, field: &dyn Fn(&str) -> Vec<String>) -> Vec<String> {
+pub fn fill_each(template: &str, field: &dyn Fn(&str) -> Vec<String>) -> Vec<String> {
     let Some((before, after)) = template.split_once("$(") else { return vec![template.to_owned()] };
     let Some((path, after)) = after.split_once(')') else { return Vec::new() };
     let rests = fill_each(after, field);

@@ -42,6 +42,8 @@ pub(crate) enum Unfit {
         "its step `{step}` resets `{field}`: a request is a field of the spec that the step reads, and it rests at true, false or a number"
     )]
     Resets { step: String, field: String },
+    #[error("its step `{step}` changes `{field}`: what follows something is a field of the spec that the step reads")]
+    Follows { step: String, field: String },
     #[error("its step `{step}` reads a part of the fact `{fact}`, which is not among its `facts`")]
     PartOfNothing { step: String, fact: String },
     #[error("{of} asks for {what} = {asked}: between {least} and {most} can be had here")]
@@ -59,7 +61,9 @@ pub(crate) fn read(text: &str, world: World) -> Result<Manifest, Unfit> {
         World::Step | World::Admission if manifest.steps.is_empty() => return Err(Unfit::NoSteps),
         World::Policy if !manifest.steps.is_empty() => return Err(Unfit::Steps(world)),
         World::Admission => {
-            let acts = |step: &&StepManifest| !(step.writes.is_empty() && step.calls.is_empty());
+            let acts = |step: &&StepManifest| {
+                !(step.writes.is_empty() && step.calls.is_empty() && step.begins.is_empty()) || step.retires
+            };
             if let Some(step) = manifest.steps.iter().find(acts) {
                 return Err(Unfit::CheckActs(step.name.clone()));
             }
@@ -74,6 +78,7 @@ pub(crate) fn read(text: &str, world: World) -> Result<Manifest, Unfit> {
         }
         takes(step)?;
         resets(step)?;
+        follows(step)?;
         let read = |fact: &&String| step.facts.contains(fact) || step.facts_when.contains_key(*fact);
         if let Some(fact) = step.fact_parts.keys().find(|fact| !read(fact)) {
             return Err(Unfit::PartOfNothing { step: step.name.clone(), fact: fact.chars().take(80).collect() });
@@ -168,6 +173,18 @@ fn resets(step: &StepManifest) -> Result<(), Unfit> {
     match step.resets.iter().find(|(field, rests_at)| !fits(field, rests_at)) {
         None => Ok(()),
         Some((field, _)) => Err(Unfit::Resets { step: step.name.clone(), field: field.chars().take(80).collect() }),
+    }
+}
+
+/// The same of what follows something.
+fn follows(step: &StepManifest) -> Result<(), Unfit> {
+    let fits = |field: &&String| {
+        let named = field.strip_prefix("spec.").is_some_and(|path| path.split('.').all(|name| !name.is_empty()));
+        named && step.primary.iter().any(|read| covers(read, field))
+    };
+    match step.follows.iter().find(|field| !fits(field)) {
+        None => Ok(()),
+        Some(field) => Err(Unfit::Follows { step: step.name.clone(), field: field.chars().take(80).collect() }),
     }
 }
 
@@ -308,6 +325,22 @@ mod tests {
                 "its step `s` resets `{field}`: a request is a field of the spec that the step reads, and it rests at true, false or a number"
             );
             check(World::Step, &text(field, rests_at), Err(&refused));
+        }
+    }
+
+    #[test]
+    fn what_follows_something_is_a_field_of_the_spec_that_is_read() {
+        let text = |field: &str| {
+            format!(
+                r#"{{"name":"a","version":"1","steps":[{{"name":"s","primary":["spec.a"],"follows":["{field}"]}}]}}"#
+            )
+        };
+        check(World::Step, &text("spec.a"), Ok(()));
+        for field in ["spec", "spec.b", "status.a", "metadata.name"] {
+            let refused = format!(
+                "its step `s` changes `{field}`: what follows something is a field of the spec that the step reads"
+            );
+            check(World::Step, &text(field), Err(&refused));
         }
     }
 

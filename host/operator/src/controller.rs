@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::{FutureExt, StreamExt};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{ApiResource, DynamicObject};
 use kube::runtime::controller::{Action, Config};
@@ -20,7 +21,8 @@ use stepwright_core::manifest::Within;
 use stepwright_core::object::{ObjectRef, TypeRef};
 use stepwright_core::pipeline::Pipeline;
 use stepwright_core::secrets::{Fingerprinter, Generate, SecretError, is_named};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::broadcast::error::TryRecvError;
+use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -45,7 +47,7 @@ use crate::plugins::PluginSettings;
 use crate::plugins::prepare::Preparer;
 use crate::router::{Queue, Router};
 use crate::slots::Slots;
-use crate::system::{ManagedSystem, Reader};
+use crate::system::{ManagedSystem, News, Reader};
 
 /// Passes of one kind that run at the same time.
 const CONCURRENCY: u16 = 16;
@@ -53,6 +55,8 @@ const BACKOFF_FLOOR: Duration = Duration::from_millis(200);
 const BACKOFF_CEILING: Duration = Duration::from_secs(60);
 /// Questions to shadows that may wait for their turn; one is asked at a time.
 const SHADOWS_WAITING: usize = 64;
+/// How long news of facts may have to wait for others, at most.
+const FACTS_REST: Duration = Duration::from_millis(200);
 /// How long an answer about a kind's schema is believed.
 const SCHEMA_TTL: Duration = Duration::from_secs(600);
 /// The same for a no: the API server publishes the schema of a new CRD a moment after it serves the kind.
@@ -126,7 +130,7 @@ impl Context {
         let watched = pipeline.steps.iter().flat_map(|step| self.slots.observing(step));
         let kinds: BTreeSet<TypeRef> = watched
             .flat_map(|watched| watched.observes.clone())
-            .filter(|observe| observe.within == Within::SameSystem)
+            .filter(|observe| matches!(observe.within, Within::SameSystem | Within::Anywhere))
             .map(|observe| observe.type_ref())
             .collect();
         match kinds.iter().find_map(|kind| self.caches.unknown_in_guests(kind)) {
@@ -378,7 +382,15 @@ impl Operator {
             tasks.spawn(async move {
                 loop {
                     match facts.recv().await {
-                        Ok(news) => router.facts_changed(&news),
+                        Ok(news) => {
+                            let started = Instant::now();
+                            match together(news, &mut facts) {
+                                Some(all) => all.iter().for_each(|news| router.facts_changed(news)),
+                                None => router.changes_missed(),
+                            }
+                            // Each time every primary is looked at: what comes meanwhile is dealt with in one go.
+                            tokio::time::sleep(started.elapsed().min(FACTS_REST)).await;
+                        }
                         Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => router.changes_missed(),
                         Err(tokio::sync::broadcast::error::RecvError::Closed) => return Ok(()),
                     }
@@ -417,12 +429,38 @@ impl Operator {
     }
 }
 
+/// The news that are there already, as few as possible: those of one system together. `None`: some were missed.
+fn together(first: News, more: &mut broadcast::Receiver<News>) -> Option<Vec<News>> {
+    let mut all = vec![first];
+    loop {
+        let news = match more.try_recv() {
+            Ok(news) => news,
+            Err(TryRecvError::Lagged(_)) => return None,
+            Err(TryRecvError::Empty | TryRecvError::Closed) => return Some(all),
+        };
+        match all.iter_mut().find(|it| it.system == news.system) {
+            None => all.push(news),
+            Some(known) => {
+                let both = known.facts.take().zip(news.facts);
+                known.facts = both.map(|(one, other)| Arc::new(one.iter().chain(other.iter()).cloned().collect()));
+            }
+        }
+    }
+}
+
 type Stores = Arc<parking_lot::Mutex<HashMap<TypeRef, Writer<DynamicObject>>>>;
+
+/// All that a queue has to know of a primary: the pass takes it from the caches.
+fn named(object: &DynamicObject) -> DynamicObject {
+    let ObjectMeta { name, namespace, uid, .. } = object.metadata.clone();
+    let metadata = ObjectMeta { name, namespace, uid, ..ObjectMeta::default() };
+    DynamicObject { types: object.types.clone(), metadata, data: Value::Null }
+}
 
 /// The queue's own view of which primaries exist.
 fn remember(stores: &Stores, change: &Change) {
     if let Some(writer) = stores.lock().get_mut(&change.kind) {
-        let object = change.object.as_ref().clone();
+        let object = named(&change.object);
         let event = if change.gone { watcher::Event::Delete(object) } else { watcher::Event::Apply(object) };
         writer.apply_watcher_event(&event);
     }
@@ -466,7 +504,7 @@ async fn reconcile_kind(context: Arc<Context>, router: Arc<Router>, stores: Stor
     let store = writer.as_reader();
     writer.apply_watcher_event(&watcher::Event::Init);
     for object in context.caches.all(&kind) {
-        writer.apply_watcher_event(&watcher::Event::InitApply(object.as_ref().clone()));
+        writer.apply_watcher_event(&watcher::Event::InitApply(named(&object)));
     }
     writer.apply_watcher_event(&watcher::Event::InitDone);
     stores.lock().insert(kind.clone(), writer);
@@ -489,6 +527,10 @@ async fn reconcile(object: Arc<DynamicObject>, shared: Shared) -> Result<Action,
     let namespace = object.namespace().unwrap_or_default();
     let name = object.name_any();
     let span = info_span!("pass", kind = %pipeline.kind, namespace = %namespace, name = %name);
+    let id = id_of(pipeline, &object);
+    if let Some(rest) = context.memory.rests(&id, Instant::now()) {
+        return Ok(Action::requeue(rest));
+    }
     let started = Instant::now();
     let result = pass(context, pipeline, &namespace, &name).instrument(span.clone()).await;
     let outcome = match &result {
@@ -497,7 +539,7 @@ async fn reconcile(object: Arc<DynamicObject>, shared: Shared) -> Result<Action,
         Err(error) => error.reason(),
     };
     context.metrics.pass(&pipeline.kind, outcome, started.elapsed());
-    let id = id_of(pipeline, &object);
+    context.memory.ended(&id, Instant::now());
     match result {
         Ok(next) => {
             context.memory.succeeded(&id);
@@ -547,13 +589,34 @@ fn backoff(failures: u32, jitter: f64) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use stepwright_core::part::Difference;
+
     use super::*;
+    use crate::system::SystemId;
 
     #[test]
     fn backoff_doubles_up_to_its_ceiling() {
         assert_eq!(backoff(1, 1.0), BACKOFF_FLOOR);
         assert_eq!(backoff(3, 1.0), BACKOFF_FLOOR * 4);
         assert_eq!(backoff(u32::MAX, 1.0), BACKOFF_CEILING);
+    }
+
+    #[test]
+    fn news_of_one_system_that_wait_are_one() {
+        let (sender, mut receiver) = broadcast::channel(3);
+        let news = |name: &str, fact: Option<&str>| News {
+            system: SystemId { namespace: "a".to_owned(), name: name.to_owned() },
+            facts: fact.map(|fact| Arc::new(vec![(fact.to_owned(), Difference::Whole)])),
+        };
+        let names =
+            |news: &News| news.facts.as_ref().map(|it| it.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>());
+        sender.send(news("one", Some("y"))).unwrap();
+        sender.send(news("two", None)).unwrap();
+        sender.send(news("two", Some("z"))).unwrap();
+        let all = together(news("one", Some("x")), &mut receiver).unwrap();
+        assert_eq!(all.iter().map(names).collect::<Vec<_>>(), [Some(vec!["x".to_owned(), "y".to_owned()]), None]);
+        (0..9).for_each(|_| drop(sender.send(news("one", None))));
+        assert!(together(news("one", None), &mut receiver).is_none());
     }
 
     #[test]

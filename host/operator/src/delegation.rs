@@ -150,7 +150,7 @@ impl Context {
                 let part = parts.and_then(|parts| parts.get(name));
                 let shown = |value: Arc<FactValue>| match part {
                     Some(part) => value.part(part, &|path| facts::fields(&primary.object, path)),
-                    None => value.text().to_owned(),
+                    None => value.text(),
                 };
                 shown_facts.extend(known.next().map(|it| Fact { name: it.name, value: it.value.map(shown) }));
             }

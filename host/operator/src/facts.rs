@@ -1,7 +1,7 @@
 //! Facts as passes read them, and whom a change of one concerns. What a part of a fact is, is `core::part`'s; here it is found
 //! quickly, since one fact may list thousands of things, and thousands of primaries read one of them each.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use kube::ResourceExt;
@@ -9,7 +9,7 @@ use kube::api::DynamicObject;
 use parking_lot::Mutex;
 use serde_json::Value;
 use stepwright_core::part::{Difference, FactPart, Having, has, texts};
-use stepwright_core::select::{each, says};
+use stepwright_core::select::{each, fill_each, says};
 
 use crate::apply::whole;
 use crate::slots::Watched;
@@ -18,48 +18,88 @@ use crate::slots::Watched;
 type Index = HashMap<String, Vec<usize>>;
 
 /// A fact's value, with indices of its items that are made when first needed.
-#[derive(Debug, Default)]
+///
+/// Items of a list are shared between one value and the next: of thousands of things one changes at a time.
+#[derive(Debug)]
 pub struct FactValue {
-    text: String,
-    value: Value,
+    content: Content,
     indices: Mutex<HashMap<String, Arc<Index>>>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Content {
+    Items(Vec<Arc<Value>>),
+    Other(Value),
 }
 
 impl FactValue {
     /// Its text is that of the value: whoever wants one form of it gives it in that form.
     pub fn new(value: Value) -> Self {
-        Self { text: value.to_string(), value, indices: Mutex::default() }
+        match value {
+            Value::Array(items) => Self::of_items(items.into_iter().map(Arc::new).collect()),
+            other => Self::of(Content::Other(other)),
+        }
     }
 
-    /// All of it, as JSON.
-    pub fn text(&self) -> &str {
-        &self.text
+    /// A list.
+    pub fn of_items(items: Vec<Arc<Value>>) -> Self {
+        Self::of(Content::Items(items))
     }
 
-    /// The same, not as text.
-    pub fn value(&self) -> &Value {
-        &self.value
+    fn of(content: Content) -> Self {
+        Self { content, indices: Mutex::default() }
+    }
+
+    /// All of it, as JSON. Written anew each time: mostly parts are read.
+    pub fn text(&self) -> String {
+        match &self.content {
+            Content::Items(items) => list(items.iter().map(AsRef::as_ref).map(ToString::to_string)),
+            Content::Other(value) => value.to_string(),
+        }
+    }
+
+    /// How it differs from what it was `before`, if it does.
+    pub fn since(&self, before: &Self) -> Option<Difference> {
+        match (&before.content, &self.content) {
+            (Content::Items(before), Content::Items(after)) => {
+                let other_than = |all: &[Arc<Value>], others: &[Arc<Value>]| -> Vec<Value> {
+                    let others: HashSet<*const Value> = others.iter().map(Arc::as_ptr).collect();
+                    all.iter().filter(|it| !others.contains(&Arc::as_ptr(it))).map(|it| it.as_ref().clone()).collect()
+                };
+                // What is shared did not change, so only the rest is compared.
+                let (was, is) = (other_than(before, after), other_than(after, before));
+                match Difference::between(&Value::Array(was), &Value::Array(is)) {
+                    Difference::Items { before, after } if before.is_empty() && after.is_empty() => None,
+                    difference => Some(difference),
+                }
+            }
+            (Content::Other(before), Content::Other(after)) => {
+                (before != after).then(|| Difference::between(before, after))
+            }
+            _ => Some(Difference::Whole),
+        }
     }
 
     /// A part of it, as JSON.
     pub(crate) fn part(&self, part: &FactPart, field: &dyn Fn(&str) -> Vec<String>) -> String {
         let mask = part.mask();
-        let shown = |value: &Value| mask.as_ref().map_or_else(|| value.clone(), |mask| mask.apply(value));
-        match &self.value {
-            Value::Array(items) if !part.items.is_empty() => {
+        let shown =
+            |value: &Value| mask.as_ref().map_or_else(|| value.to_string(), |mask| mask.apply(value).to_string());
+        match &self.content {
+            Content::Items(items) if !part.items.is_empty() => {
                 let wanted = part.wanted(field);
                 let chosen: BTreeSet<usize> = wanted.iter().flat_map(|having| self.positions(items, having)).collect();
-                chosen.into_iter().filter_map(|at| items.get(at)).map(shown).collect::<Value>().to_string()
+                list(chosen.into_iter().filter_map(|at| items.get(at)).map(|item| shown(item)))
             }
-            Value::Array(items) if mask.is_some() => items.iter().map(shown).collect::<Value>().to_string(),
-            value if mask.is_some() => shown(value).to_string(),
-            _ => self.text.clone(),
+            Content::Items(items) => list(items.iter().map(|item| shown(item))),
+            Content::Other(value) => shown(value),
         }
     }
 
-    fn positions(&self, items: &[Value], having: &Having) -> Vec<usize> {
+    fn positions(&self, items: &[Arc<Value>], having: &Having) -> Vec<usize> {
         let Some((path, wanted)) = having.first_key_value() else { return Vec::new() };
-        let index = self.indices.lock().entry(path.clone()).or_insert_with(|| Arc::new(index(items, path))).clone();
+        let make = || Arc::new(index(items.iter().map(AsRef::as_ref), path));
+        let index = self.indices.lock().entry(path.clone()).or_insert_with(make).clone();
         let found = index.get(wanted).into_iter().flatten().copied();
         found.filter(|at| items.get(*at).is_some_and(|item| has(item, having))).collect()
     }
@@ -67,15 +107,28 @@ impl FactValue {
 
 impl PartialEq for FactValue {
     fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
+        self.content == other.content
     }
 }
 
 impl Eq for FactValue {}
 
-fn index(items: &[Value], path: &str) -> Index {
+/// A JSON array of these.
+fn list(items: impl Iterator<Item = String>) -> String {
+    let mut text = String::from("[");
+    for item in items {
+        if text.len() > 1 {
+            text.push(',');
+        }
+        text.push_str(&item);
+    }
+    text.push(']');
+    text
+}
+
+fn index<'a>(items: impl Iterator<Item = &'a Value>, path: &str) -> Index {
     let mut index = Index::new();
-    for (at, item) in items.iter().enumerate() {
+    for (at, item) in items.enumerate() {
         for text in texts(item, path) {
             index.entry(text).or_default().push(at);
         }
@@ -101,6 +154,7 @@ pub(crate) struct Concerned {
     all: bool,
     /// Paths at which a primary has to say something.
     says: Vec<String>,
+    /// A part, the items that changed, and which texts are in these at each of the part's paths.
     items: Vec<(FactPart, Vec<Value>, HashMap<String, Index>)>,
 }
 
@@ -127,7 +181,7 @@ impl Concerned {
             (Some(Difference::Items { before, after }), _) if always && !part.items.is_empty() => {
                 let items = [before, after].concat();
                 let paths = part.items.iter().filter_map(|having| having.keys().next());
-                let indices = paths.map(|path| (path.clone(), index(&items, path))).collect();
+                let indices = paths.map(|path| (path.clone(), index(items.iter(), path))).collect();
                 self.items.push((part, items, indices));
             }
             (Some(_), Some(path)) if !always => self.says.push(path.clone()),
@@ -150,11 +204,14 @@ impl Concerned {
             }
         }
         self.items.iter().any(|(part, items, indices)| {
-            part.wanted(&|path| fields(primary, path)).iter().any(|having| {
-                let Some((path, wanted)) = having.first_key_value() else { return false };
-                let found = indices.get(path).and_then(|index| index.get(wanted));
-                found.into_iter().flatten().any(|at| items.get(*at).is_some_and(|item| has(item, having)))
-            })
+            let field = |path: &str| fields(primary, path);
+            // Most primaries have to do with none of the items, and that is soon seen.
+            let may_be = part.items.iter().any(|having| {
+                let Some((path, value)) = having.first_key_value() else { return false };
+                let Some(index) = indices.get(path) else { return false };
+                fill_each(value, &field).iter().any(|text| index.contains_key(text))
+            });
+            may_be && part.wanted(&field).iter().any(|having| items.iter().any(|item| has(item, having)))
         })
     }
 }
@@ -196,6 +253,25 @@ mod tests {
         );
         assert_eq!(shown(&primary("c", 9)), "[]");
         assert_eq!(value.part(&FactPart::default(), &|_| Vec::new()), value.text());
+    }
+
+    #[test]
+    fn what_two_values_share_is_not_compared_and_what_changed_is_told() {
+        let item = |uid: u64, on: bool| Arc::new(json!({"on": on, "uid": uid}));
+        let (one, two) = (item(1, true), item(2, true));
+        let before = FactValue::of_items(vec![one.clone(), two.clone()]);
+        let after = FactValue::of_items(vec![one.clone(), item(2, false), item(3, true)]);
+        let told = Difference::Items {
+            before: vec![two.as_ref().clone()],
+            after: vec![json!({"on": false, "uid": 2}), json!({"on": true, "uid": 3})],
+        };
+        assert_eq!(after.since(&before), Some(told));
+        // Equal, whether shared or not.
+        let same = FactValue::of_items(vec![one, item(2, true)]);
+        assert_eq!(same.since(&before), None);
+        assert_eq!(same, before);
+        assert_eq!(after.text(), r#"[{"on":true,"uid":1},{"on":false,"uid":2},{"on":true,"uid":3}]"#);
+        assert_eq!(FactValue::new(json!({})).since(&before), Some(Difference::Whole));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -73,8 +73,31 @@ struct OfPrimary {
     refused: HashMap<String, String>,
     /// What was last applied to each object.
     applied: HashMap<ObjectRef, Hash>,
+    /// The version of each object in which everything was found to be as wanted, and who wanted it.
+    as_wanted: HashMap<ObjectRef, (Hash, String)>,
     /// Failed passes in a row.
     failures: u32,
+    /// Bytes that its steps were shown in the pass under way, or the last one.
+    shown: usize,
+    /// When the last pass ended.
+    ended: Option<Instant>,
+}
+
+/// Who is shown little needs no rest.
+const LITTLE: usize = 256 << 10;
+/// For each MiB that its steps are shown, a primary rests this long between two passes: what is about thousands of things is looked at
+/// as a whole each time that one of them changes.
+const REST_PER_MIB: Duration = Duration::from_secs(1);
+/// But no longer than this.
+const LONGEST_REST: Duration = Duration::from_secs(5);
+
+/// How long a primary rests after a pass in which its steps were shown so many bytes.
+fn rest_after(shown: usize) -> Duration {
+    if shown <= LITTLE {
+        return Duration::ZERO;
+    }
+    let hundredths = u32::try_from(shown / (1 << 20) * 100 + (shown % (1 << 20)) * 100 / (1 << 20)).unwrap_or(u32::MAX);
+    (REST_PER_MIB / 100).saturating_mul(hundredths).min(LONGEST_REST)
 }
 
 /// The memory of all primaries.
@@ -155,6 +178,17 @@ impl Memory {
         self.primaries.lock().get(primary)?.applied.get(object).copied()
     }
 
+    /// Whether this version of an object was found to be as wanted, when the same was wanted.
+    pub(crate) fn is_as_wanted(&self, primary: &ObjectRef, object: &ObjectRef, wanted: &Hash, version: &str) -> bool {
+        let primaries = self.primaries.lock();
+        let known = primaries.get(primary).and_then(|of| of.as_wanted.get(object));
+        known.is_some_and(|(digest, seen)| digest == wanted && seen == version)
+    }
+
+    pub(crate) fn set_as_wanted(&self, primary: &ObjectRef, object: &ObjectRef, wanted: Hash, version: String) {
+        self.primaries.lock().entry(primary.clone()).or_default().as_wanted.insert(object.clone(), (wanted, version));
+    }
+
     pub(crate) fn set_applied(&self, primary: &ObjectRef, object: &ObjectRef, digest: Hash) {
         self.primaries.lock().entry(primary.clone()).or_default().applied.insert(object.clone(), digest);
     }
@@ -162,6 +196,7 @@ impl Memory {
     pub(crate) fn forget_applied(&self, primary: &ObjectRef, object: &ObjectRef) {
         if let Some(of) = self.primaries.lock().get_mut(primary) {
             of.applied.remove(object);
+            of.as_wanted.remove(object);
         }
     }
 
@@ -179,8 +214,59 @@ impl Memory {
         }
     }
 
+    /// A step was shown so many bytes.
+    pub(crate) fn shown(&self, primary: &ObjectRef, bytes: usize) {
+        if let Some(of) = self.primaries.lock().get_mut(primary) {
+            of.shown = of.shown.saturating_add(bytes);
+        }
+    }
+
+    /// A pass ended.
+    pub(crate) fn ended(&self, primary: &ObjectRef, now: Instant) {
+        if let Some(of) = self.primaries.lock().get_mut(primary) {
+            of.ended = Some(now);
+        }
+    }
+
+    /// How long it still rests; if it does not, its next pass begins.
+    pub(crate) fn rests(&self, primary: &ObjectRef, now: Instant) -> Option<Duration> {
+        let mut primaries = self.primaries.lock();
+        let of = primaries.get_mut(primary)?;
+        let left = of.ended.map(|ended| (ended + rest_after(of.shown)).saturating_duration_since(now));
+        if let Some(left) = left.filter(|left| !left.is_zero()) {
+            return Some(left);
+        }
+        of.shown = 0;
+        None
+    }
+
     /// The primary is gone.
     pub(crate) fn forget(&self, primary: &ObjectRef) {
         self.primaries.lock().remove(primary);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_shown_much_rests_between_two_passes() {
+        let memory = Memory::default();
+        let id =
+            ObjectRef { api_version: "v1".to_owned(), kind: "Thing".to_owned(), namespace: None, name: "a".to_owned() };
+        let now = Instant::now();
+        assert_eq!(memory.rests(&id, now), None);
+        memory.failed(&id);
+        let pass = |bytes: usize| {
+            memory.shown(&id, bytes);
+            memory.ended(&id, now);
+            memory.rests(&id, now)
+        };
+        assert_eq!(pass(LITTLE), None);
+        assert_eq!(pass(1 << 20), Some(REST_PER_MIB));
+        assert_eq!(memory.rests(&id, now + REST_PER_MIB / 2), Some(REST_PER_MIB / 2));
+        assert_eq!(memory.rests(&id, now + REST_PER_MIB), None);
+        assert_eq!(pass(usize::MAX), Some(LONGEST_REST));
     }
 }

@@ -13,7 +13,7 @@ use stepwright_core::object::{Object, ObjectRef, TypeRef};
 use stepwright_core::observation::{ObjectSet, Observation, Reply, failure};
 use stepwright_core::select::{Selection, says};
 
-use crate::apply::{Primary, whole};
+use crate::apply::{Primary, shown};
 use crate::controller::Context;
 use crate::facts::Parts;
 use crate::pass::claim::of_another_operator;
@@ -110,6 +110,17 @@ fn set(context: &Context, primary: &Primary, observe: &Observe, system: Option<&
             let found = found.filter(|it| selection.matches(&it.name_any(), it.metadata.labels.as_ref()));
             return ObjectSet { name, objects: found.map(|it| masked(context, &kind, &it, &observe.fields)).collect() };
         }
+        (Within::Anywhere, _) => {
+            let selection = Selection::resolve(&observe.select, &primary.value);
+            let ours = |it: &Arc<DynamicObject>| {
+                !of_another_operator(it, &context.home)
+                    && selection.matches(&it.name_any(), it.metadata.labels.as_ref())
+            };
+            let mut found: Vec<_> = context.caches.all(&kind).into_iter().filter(ours).collect();
+            found.sort_by_key(|it| (it.namespace(), it.name_any()));
+            let objects = found.iter().map(|it| masked(context, &kind, it, &observe.fields)).collect();
+            return ObjectSet { name, objects };
+        }
         (Within::System | Within::SameSystem, None) => return nothing,
     };
     if observe.optional {
@@ -174,7 +185,7 @@ fn select(
 }
 
 fn masked(context: &Context, kind: &TypeRef, object: &DynamicObject, fields: &[String]) -> Object {
-    let mut value = whole(object);
+    let mut value = shown(object, fields);
     if kind.kind == "Secret" && kind.api_version == "v1" {
         context.fingerprinter.fingerprint_secret_object(&mut value);
     }
@@ -184,5 +195,5 @@ fn masked(context: &Context, kind: &TypeRef, object: &DynamicObject, fields: &[S
         namespace: object.namespace(),
         name: object.name_any(),
     };
-    Object { id, body: mask(&value, fields).to_string() }
+    Object { id, body: value.to_string() }
 }

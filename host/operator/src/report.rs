@@ -140,13 +140,18 @@ pub(crate) async fn drift(context: &Context, primary: &Primary, restored: &[(Obj
 
 /// Events that a step planned.
 pub(crate) async fn events(context: &Context, primary: &Primary, events: &[plan::Event]) {
-    for event in events {
-        let severity = match event.severity {
-            Severity::Normal => EventType::Normal,
-            Severity::Warning => EventType::Warning,
-        };
-        publish(context, primary, severity, &event.reason, &event.message).await;
+    for plan::Event { severity, reason, message } in events {
+        event(context, primary, *severity, reason, message).await;
     }
+}
+
+/// One Event about a primary.
+pub(crate) async fn event(context: &Context, primary: &Primary, severity: Severity, reason: &str, message: &str) {
+    let severity = match severity {
+        Severity::Normal => EventType::Normal,
+        Severity::Warning => EventType::Warning,
+    };
+    publish(context, primary, severity, reason, message).await;
 }
 
 async fn publish(context: &Context, primary: &Primary, severity: EventType, reason: &str, message: &str) {

@@ -9,12 +9,11 @@ use kube::api::{ApiResource, DynamicObject};
 use kube::runtime::reflector::ObjectRef as RuntimeRef;
 use stepwright_core::admit::OPERATOR_ANNOTATION;
 use stepwright_core::manifest::{Observe, Select, Within};
-use stepwright_core::mask::mask;
 use stepwright_core::object::TypeRef;
 use stepwright_core::pipeline::Pipeline;
 use stepwright_core::select::Selection;
 
-use crate::apply::whole;
+use crate::apply::{shown, whole};
 use crate::cache::{Caches, Change, owner_of};
 use crate::facts::{Concerned, fields};
 use crate::slots::{Slots, Watched};
@@ -131,6 +130,11 @@ impl Router {
                 }
             }
         }
+        if observes.iter().any(|it| it.within == Within::Anywhere) {
+            for primary in self.caches.all(&kind) {
+                look(&primary, Within::Anywhere);
+            }
+        }
         if observes.iter().any(|it| it.within == Within::System) {
             for primary in self.caches.all(&kind) {
                 let system = self.system.locate(&primary, self.caches.as_ref());
@@ -195,7 +199,8 @@ impl Router {
         }
         // What belongs to a managed system is looked for everywhere.
         for watched in self.pipelines.iter().flat_map(|it| &it.steps).flat_map(|step| self.slots.observing(step)) {
-            let anywhere = watched.observes.iter().filter(|it| it.within == Within::SameSystem);
+            let anywhere = |it: &&Observe| matches!(it.within, Within::SameSystem | Within::Anywhere);
+            let anywhere = watched.observes.iter().filter(anywhere);
             kinds.extend(anywhere.map(|it| it.type_ref()));
         }
         kinds
@@ -226,7 +231,7 @@ impl Router {
 /// Whether a change of an object is in what is shown of it, or decides whether it is shown.
 fn is_shown(change: &Change, observe: &Observe) -> bool {
     let Some(before) = change.before.as_ref().filter(|_| !change.gone) else { return true };
-    let shown = |object: &DynamicObject| mask(&whole(object), &observe.fields);
+    let shown = |object: &DynamicObject| shown(object, &observe.fields);
     // Whose it is decides who is shown it.
     let claim = |object: &DynamicObject| object.annotations().get(OPERATOR_ANNOTATION).cloned();
     claim(before) != claim(&change.object)

@@ -37,7 +37,7 @@ pub struct Known {
 impl Known {
     /// All of it.
     pub fn whole(self) -> Fact {
-        Fact { name: self.name, value: self.value.map(|value| value.text().to_owned()) }
+        Fact { name: self.name, value: self.value.map(|value| value.text()) }
     }
 }
 

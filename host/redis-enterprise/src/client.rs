@@ -26,10 +26,13 @@ use crate::dialer::{Dialer, PodRef};
 use crate::error::{CallError, Cause};
 use crate::lockout::{Lockout, Permit};
 use crate::members::{Credentials, Members, cluster_type};
+use crate::remote::{self, ByName, Remote};
 use crate::settings::Settings;
 use crate::tls::{Certificate, Trust};
 
 const MAX_REDIRECTS: usize = 2;
+/// Changes below it are tasks, whose ids the caller may choose (REST reference, 11.1).
+const CRDBS: &str = "/v1/crdbs";
 /// How often the caches are asked whether a process that owes an answer still runs.
 const LOOKS: Duration = Duration::from_millis(250);
 
@@ -52,33 +55,52 @@ pub(crate) struct Client {
     connections: Connections,
     /// The cluster's name (FQDN).
     name: String,
-    trust: Trust,
-    lockout: Lockout,
+    trust: Arc<Trust>,
+    lockout: Arc<Lockout>,
     /// The pod that last carried something out.
     master: Mutex<Option<String>>,
 }
 
 impl Client {
     pub(crate) fn new(system: SystemId, tools: Tools) -> Self {
-        let name = format!("{}.{}.svc.{}", system.name, system.namespace, tools.settings.cluster_domain);
-        let connections = Connections::new(
-            tools.dialer.clone(),
-            tools.tls.clone(),
-            name.clone(),
-            tools.counters.clone(),
-            &tools.settings,
-        );
-        let (trust, lockout) = (Trust::default(), Lockout::default());
+        Self::with(system, tools, Arc::default(), Arc::default())
+    }
+
+    /// A second way to the same cluster, with connections of its own: what takes long on one is in nobody's way on the other. What
+    /// is known of the login and of certificates is shared.
+    pub(crate) fn beside(&self, tools: Tools) -> Self {
+        Self::with(self.system.clone(), tools, self.trust.clone(), self.lockout.clone())
+    }
+
+    fn with(system: SystemId, tools: Tools, trust: Arc<Trust>, lockout: Arc<Lockout>) -> Self {
+        let (name, asked, dialer): (_, _, Arc<dyn Dialer>) = match remote::name_of(&system) {
+            None => {
+                let name = format!("{}.{}.svc.{}", system.name, system.namespace, tools.settings.cluster_domain);
+                (name.clone(), Some(name), tools.dialer.clone())
+            }
+            Some(remote) => (remote.to_owned(), None, Arc::new(ByName { resolve: tools.settings.resolve.clone() })),
+        };
+        let connections = Connections::new(dialer, tools.tls.clone(), asked, tools.counters.clone(), &tools.settings);
         Self { system, tools, connections, name, trust, lockout, master: Mutex::default() }
     }
 
-    pub(crate) fn cluster(&self) -> Result<Arc<DynamicObject>, CallError> {
+    fn remote(&self) -> Result<Option<Remote>, CallError> {
+        let Some(name) = remote::name_of(&self.system) else { return Ok(None) };
+        let remote = Remote::of(&self.system, self.tools.reader.as_ref());
+        remote.map(Some).ok_or_else(|| CallError::NoRemote(name.to_owned()))
+    }
+
+    fn cluster(&self) -> Result<Arc<DynamicObject>, CallError> {
         let found = self.tools.reader.get(&cluster_type(), &self.system.namespace, &self.system.name);
         found.ok_or_else(|| CallError::NoCluster(self.system.name.clone()))
     }
 
     pub(crate) fn members(&self) -> Members {
-        Members::of(&self.system, self.tools.reader.as_ref())
+        match self.remote() {
+            Ok(Some(remote)) => remote.members(&self.system),
+            Ok(None) => Members::of(&self.system, self.tools.reader.as_ref()),
+            Err(_) => Members::default(),
+        }
     }
 
     /// Forgets connections to pods that are gone.
@@ -88,8 +110,11 @@ impl Client {
     }
 
     pub(crate) fn credentials(&self) -> Result<Credentials, CallError> {
-        let cluster = self.cluster()?;
-        Credentials::of(&self.system, &cluster, self.tools.reader.as_ref(), &self.tools.fingerprinter)
+        let (reader, fingerprinter) = (self.tools.reader.as_ref(), self.tools.fingerprinter.as_ref());
+        match self.remote()? {
+            Some(remote) => Credentials::of_remote(&self.system, &remote, reader, fingerprinter),
+            None => Credentials::of(&self.system, self.cluster()?.as_ref(), reader, fingerprinter),
+        }
     }
 
     /// `GET` a path of the cluster.
@@ -104,14 +129,22 @@ impl Client {
 
     /// Sends a step's call.
     pub(crate) async fn call(&self, call: &ResolvedCall) -> Result<Answer, CallError> {
-        self.cluster()?;
+        if self.remote()?.is_none() {
+            self.cluster()?;
+        }
         let malformed = |what| CallError::Malformed { what };
         let method = Method::from_bytes(call.method.as_bytes()).map_err(|_| malformed("no such method"))?;
         if !call.path.starts_with('/') || call.path.parse::<Uri>().is_err() {
             return Err(malformed("the path is not one"));
         }
         let body = call.body.as_ref().map(|body| Bytes::from(body.clone().into_bytes()));
-        let exchange = Exchange { method, path: call.path.clone(), body, limit: self.tools.settings.read_timeout };
+        let exchange = Exchange {
+            method,
+            path: call.path.clone(),
+            body,
+            limit: self.tools.settings.read_timeout,
+            task: task(call),
+        };
         let Some(target) = call.target.as_deref() else { return self.anywhere(&exchange).await };
         let members = self.members();
         let member = members.named(target).ok_or_else(|| CallError::UnknownTarget { pod: target.to_owned() })?;
@@ -216,6 +249,12 @@ pub(crate) fn is_bootstrap(path: &str) -> bool {
     path == BOOTSTRAP || path.strip_prefix(BOOTSTRAP).is_some_and(|rest| rest.starts_with('/'))
 }
 
+/// The id of a task that a call begins: what the id of the call says behind `task:`, where the API takes one.
+fn task(call: &ResolvedCall) -> Option<String> {
+    let takes = call.path == CRDBS || call.path.strip_prefix(CRDBS).is_some_and(|rest| rest.starts_with(['/', '?']));
+    call.id.strip_prefix("task:").filter(|_| takes && call.method != "GET").map(str::to_owned)
+}
+
 /// The host of a `Location`.
 fn address(location: &str) -> Option<String> {
     let uri: Uri = location.parse().ok()?;
@@ -231,9 +270,21 @@ struct Authority<'a> {
 }
 
 impl Guard for Authority<'_> {
+    fn is_proven(&self) -> bool {
+        self.client.lockout.is_proven(&self.credentials.fingerprint)
+    }
+
     fn before(&self, pod: &PodRef, certificate: &Certificate) -> Result<HeaderValue, CallError> {
-        if !self.client.trust.allows(certificate) {
-            return Err(CallError::CertificateChanged { pod: pod.pod.clone(), cluster: self.client.name.clone() });
+        let (client, pod) = (self.client, pod.pod.clone());
+        let names = client.remote()?.map(|it| it.names(&client.tools.settings.cluster_domain)).unwrap_or_default();
+        match &self.credentials.authority {
+            Some(authority) if !certificate.is_vouched_for(authority, &names) => {
+                return Err(CallError::CertificateNotVouched { pod, secret: self.credentials.secret.clone() });
+            }
+            None if !client.trust.allows(certificate) && !certificate.is_made_for(&names) => {
+                return Err(CallError::CertificateChanged { pod, cluster: client.name.clone() });
+            }
+            _ => {}
         }
         if !self.attempt.load(Ordering::Relaxed) {
             match self.client.lockout.ask(&self.credentials.fingerprint, Instant::now()) {

@@ -1,8 +1,8 @@
-//! One kept-alive HTTP/1.1 connection to each node, dialled again when it breaks. Knows nothing of what is asked, except
+//! A few kept-alive HTTP/1.1 connections to each node, dialled again when they break. Knows nothing of what is asked, except
 //! that a node is asked first, without credentials, whether it is a member of a cluster.
 //!
-//! Requests to one node go one after another, so that a refused credential is known before the next request is sent.
-//! A request is sent a second time only if the first surely never left, or asks without changing anything.
+//! Until the cluster has taken a credential, requests with it go to a node one after another, so that a refusal is known before the
+//! next request is sent. A request is sent a second time only if the first surely never left, or asks without changing anything.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use rustls_pki_types::ServerName;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
@@ -36,8 +37,13 @@ pub(crate) const BOOTSTRAP: &str = "/v1/bootstrap";
 const IDLE: Duration = Duration::from_secs(30);
 /// Room for some thousands of databases.
 const MAX_BODY: usize = 64 * 1024 * 1024;
+/// Requests that a node is sent at the same time. One fewer than the refusals that lock an account (REST reference, 1.4), so that a
+/// password which ceases to be valid costs no more than these; they rest long afterwards (`lockout`).
+const AT_ONCE: usize = 4;
 /// Grows with every change of the cluster's configuration (REST reference, 1.2).
 const STATE_ID: &str = "cluster-state-id";
+/// What makes a lost reply a lookup (REST reference, 11.1).
+const TASK_ID: &str = "x-task-id";
 
 /// A request to one node.
 pub(crate) struct Exchange {
@@ -46,11 +52,13 @@ pub(crate) struct Exchange {
     pub(crate) path: String,
     pub(crate) body: Option<Bytes>,
     pub(crate) limit: Duration,
+    /// The id under which a task is to be found that the request begins (REST reference, 11.1).
+    pub(crate) task: Option<String>,
 }
 
 impl Exchange {
     pub(crate) fn get(path: &str, limit: Duration) -> Self {
-        Self { method: Method::GET, path: path.to_owned(), body: None, limit }
+        Self { method: Method::GET, path: path.to_owned(), body: None, limit, task: None }
     }
 
     /// Changes nothing, so that it may be sent twice.
@@ -85,6 +93,8 @@ impl Answer {
 
 /// Decides, with the connection at hand, whether credentials may be sent, and learns what became of them.
 pub(crate) trait Guard: Sync {
+    /// The credentials are known to be good, as far as one can know.
+    fn is_proven(&self) -> bool;
     fn before(&self, pod: &PodRef, certificate: &Certificate) -> Result<HeaderValue, CallError>;
     fn after(&self, certificate: &Certificate, status: u16);
 }
@@ -96,17 +106,43 @@ pub(crate) type Counters = Mutex<BTreeMap<(String, u16), u64>>;
 pub(crate) struct Connections {
     dialer: Arc<dyn Dialer>,
     tls: Result<TlsConnector, rustls::Error>,
-    /// The cluster's name: what the nodes' certificate is made for.
-    cluster: String,
-    slots: Mutex<HashMap<PodRef, Arc<tokio::sync::Mutex<Option<Live>>>>>,
+    /// The cluster's name: what the nodes' certificate is made for. Of a cluster elsewhere there is none: each place is asked
+    /// by its own name.
+    cluster: Option<String>,
+    nodes: Mutex<HashMap<PodRef, Arc<Node>>>,
     counters: Arc<Counters>,
     connect_timeout: Duration,
     probe_timeout: Duration,
 }
 
+/// The connections to one node.
+struct Node {
+    turns: Semaphore,
+    /// Held by whoever sends credentials that may be refused.
+    alone: tokio::sync::Mutex<()>,
+    /// Those that carry nothing now, the last used last.
+    idle: Mutex<Vec<Live>>,
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Self { turns: Semaphore::new(AT_ONCE), alone: tokio::sync::Mutex::default(), idle: Mutex::default() }
+    }
+}
+
+impl Node {
+    /// One that can be used; those that cannot any more are dropped.
+    fn kept(&self) -> Option<Live> {
+        let mut idle = self.idle.lock();
+        idle.retain(|live| !live.sender.is_closed() && live.used.elapsed() < IDLE);
+        idle.pop()
+    }
+}
+
 struct Live {
     sender: SendRequest<Full<Bytes>>,
     certificate: Certificate,
+    host: String,
     /// The node is a member of a cluster, as it said on this connection.
     member: bool,
     /// When it last carried a reply.
@@ -124,17 +160,17 @@ impl Connections {
     pub(crate) fn new(
         dialer: Arc<dyn Dialer>,
         tls: Result<TlsConnector, rustls::Error>,
-        cluster: String,
+        cluster: Option<String>,
         counters: Arc<Counters>,
         settings: &Settings,
     ) -> Self {
         let Settings { connect_timeout, probe_timeout, .. } = *settings;
-        Self { dialer, tls, cluster, slots: Mutex::default(), counters, connect_timeout, probe_timeout }
+        Self { dialer, tls, cluster, nodes: Mutex::default(), counters, connect_timeout, probe_timeout }
     }
 
     /// Drops connections to pods that are not among these.
     pub(crate) fn keep(&self, pods: &[&PodRef]) {
-        self.slots.lock().retain(|pod, _| pods.contains(&pod));
+        self.nodes.lock().retain(|pod, _| pods.contains(&pod));
     }
 
     /// Sends a request without credentials.
@@ -153,10 +189,15 @@ impl Connections {
     }
 
     async fn send(&self, pod: &PodRef, exchange: &Exchange, guard: Option<&dyn Guard>) -> Result<Answer, CallError> {
-        let slot = self.slots.lock().entry(pod.clone()).or_default().clone();
-        let mut slot = slot.lock().await;
+        let node = self.nodes.lock().entry(pod.clone()).or_default().clone();
+        let _alone = match guard.filter(|guard| !guard.is_proven()) {
+            Some(_) => Some(node.alone.lock().await),
+            None => None,
+        };
+        let closed = || CallError::Unreachable { pod: pod.pod.clone(), cause: Cause::Closed };
+        let _turn = node.turns.acquire().await.map_err(|_| closed())?;
         // The connection goes back only when the reply was read to its end: a caller that gives up half-way leaves none.
-        let mut kept = slot.take().filter(|live| !live.sender.is_closed() && live.used.elapsed() < IDLE);
+        let mut kept = node.kept();
         loop {
             let (mut live, fresh) = match kept.take() {
                 Some(live) => (live, false),
@@ -166,21 +207,21 @@ impl Connections {
             match result {
                 Ok(answer) => {
                     live.used = Instant::now();
-                    *slot = Some(live);
+                    node.idle.lock().push(live);
                     return Ok(answer);
                 }
                 Err(Attempt::Refused(error @ CallError::NotMember { .. })) => {
-                    *slot = Some(live);
+                    node.idle.lock().push(live);
                     return Err(error);
                 }
                 // The node may have another certificate by now, shown to new connections only.
-                Err(Attempt::Refused(CallError::CertificateChanged { .. })) if !fresh => {}
+                Err(Attempt::Refused(
+                    CallError::CertificateChanged { .. } | CallError::CertificateNotVouched { .. },
+                )) if !fresh => {}
                 Err(Attempt::Refused(error)) => return Err(error),
                 Err(Attempt::Failed(Failed::Unsent)) if !fresh => {}
                 Err(Attempt::Failed(Failed::Lost(Cause::Closed | Cause::CutOff))) if !fresh && exchange.safe() => {}
-                Err(Attempt::Failed(Failed::Unsent)) => {
-                    return Err(CallError::Unreachable { pod: pod.pod.clone(), cause: Cause::Closed });
-                }
+                Err(Attempt::Failed(Failed::Unsent)) => return Err(closed()),
                 Err(Attempt::Failed(Failed::Lost(cause))) => {
                     return Err(CallError::Lost { pod: pod.pod.clone(), cause });
                 }
@@ -230,7 +271,7 @@ impl Connections {
         exchange: &Exchange,
         credentials: Option<HeaderValue>,
     ) -> Result<Answer, Failed> {
-        let result = match timeout(exchange.limit, live.exchange(exchange, credentials, &self.cluster)).await {
+        let result = match timeout(exchange.limit, live.exchange(exchange, credentials)).await {
             Ok(result) => result,
             Err(_) => Err(Failed::Lost(Cause::TimedOut)),
         };
@@ -259,18 +300,18 @@ impl Connections {
 
     async fn connect(&self, pod: &PodRef) -> std::io::Result<Live> {
         let stream = self.dialer.dial(pod, PORT).await?;
-        let name = ServerName::try_from(self.cluster.clone()).map_err(std::io::Error::other)?;
+        let host = self.cluster.clone().unwrap_or_else(|| pod.ip.clone());
+        let name = ServerName::try_from(host.clone()).map_err(std::io::Error::other)?;
         let tls = self.tls.as_ref().map_err(|error| std::io::Error::other(error.clone()))?;
         let stream = tls.connect(name, stream).await?;
-        let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-        let certificate = certificate.map(|der| Certificate::of(der, &self.cluster));
+        let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| Certificate::of(chain, &host));
         let certificate = certificate.ok_or(std::io::ErrorKind::InvalidData)?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(std::io::Error::other)?;
         // What ends the connection is told to whoever uses the sender.
         let driver = AbortOnDropHandle::new(tokio::spawn(async move {
             let _ = connection.await;
         }));
-        Ok(Live { sender, certificate, member: false, used: Instant::now(), _driver: driver })
+        Ok(Live { sender, certificate, host, member: false, used: Instant::now(), _driver: driver })
     }
 }
 
@@ -287,13 +328,11 @@ impl From<Failed> for Attempt {
 }
 
 impl Live {
-    async fn exchange(
-        &mut self,
-        exchange: &Exchange,
-        credentials: Option<HeaderValue>,
-        host: &str,
-    ) -> Result<Answer, Failed> {
-        let mut request = Request::builder().method(&exchange.method).uri(&exchange.path).header(HOST, host);
+    async fn exchange(&mut self, exchange: &Exchange, credentials: Option<HeaderValue>) -> Result<Answer, Failed> {
+        let mut request = Request::builder().method(&exchange.method).uri(&exchange.path).header(HOST, &self.host);
+        if let Some(task) = &exchange.task {
+            request = request.header(TASK_ID, task);
+        }
         if let Some(credentials) = credentials {
             request = request.header(AUTHORIZATION, credentials);
         }

@@ -15,6 +15,8 @@ pub enum Cause {
     Refused,
     #[error("no route to it")]
     NoRoute,
+    #[error("its host name cannot be resolved")]
+    NoName,
     #[error("timed out")]
     TimedOut,
     #[error("connection closed")]
@@ -41,6 +43,7 @@ impl From<&std::io::Error> for Cause {
         match error.kind() {
             ErrorKind::ConnectionRefused => Self::Refused,
             ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::AddrNotAvailable => Self::NoRoute,
+            ErrorKind::NotFound => Self::NoName,
             ErrorKind::TimedOut => Self::TimedOut,
             ErrorKind::UnexpectedEof
             | ErrorKind::ConnectionReset
@@ -57,6 +60,8 @@ impl From<&std::io::Error> for Cause {
 pub enum CallError {
     #[error("RedisEnterpriseCluster `{0}` does not exist")]
     NoCluster(String),
+    #[error("RedisEnterpriseRemoteCluster `{0}` does not exist")]
+    NoRemote(String),
     #[error("the cluster has no node with an address yet")]
     NoNode,
     #[error("{pod} is not a member of a cluster yet")]
@@ -77,6 +82,10 @@ pub enum CallError {
         "{pod} shows a certificate that is neither the one known nor made for `{cluster}`; no credentials were sent to it"
     )]
     CertificateChanged { pod: String, cluster: String },
+    #[error(
+        "{pod} shows a certificate that `ca.crt` of Secret `{secret}` does not vouch for; no credentials were sent to it"
+    )]
+    CertificateNotVouched { pod: String, secret: String },
     #[error("{pod} redirects to an address that is not a node of this cluster; no credentials were sent there")]
     ForeignRedirect { pod: String },
     #[error("{pod} redirects once more after {limit} redirects")]
@@ -90,6 +99,7 @@ impl CallError {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::NoCluster(_) => "NoCluster",
+            Self::NoRemote(_) => "NoRemoteCluster",
             Self::NoNode => "NoNode",
             Self::NotMember { .. } => "NotMember",
             Self::UnknownTarget { .. } => "UnknownTarget",
@@ -98,6 +108,7 @@ impl CallError {
             Self::NoCredentials { .. } => "NoCredentials",
             Self::CredentialsRefused { .. } => "CredentialsRefused",
             Self::CertificateChanged { .. } => "CertificateChanged",
+            Self::CertificateNotVouched { .. } => "CertificateNotVouched",
             Self::ForeignRedirect { .. } => "ForeignRedirect",
             Self::TooManyRedirects { .. } => "TooManyRedirects",
             Self::Malformed { .. } => "MalformedCall",

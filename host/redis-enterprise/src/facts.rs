@@ -12,6 +12,7 @@ use stepwright_operator::system::FactValue;
 
 use crate::connection::{Answer, BOOTSTRAP};
 use crate::error::{CallError, Cause, describe};
+use crate::items::{self, Item};
 
 /// A fact's identity; the order is the order of reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,6 +22,8 @@ pub(crate) enum FactKind {
     NodesStatus,
     Nodes,
     Bdbs,
+    Crdbs,
+    CrdbHealth,
     Cluster,
     Policy,
     License,
@@ -30,6 +33,8 @@ pub(crate) enum FactKind {
     Ldap,
     Metrics,
     Ocsp,
+    RedisAcls,
+    Roles,
     Services,
     Sso,
 }
@@ -55,9 +60,11 @@ pub(crate) struct Source {
 }
 
 const MIB: u64 = 1024 * 1024;
+/// Where Active-Active databases are listed.
+pub(crate) const CRDBS: &str = "/v1/crdbs";
 
 /// Every fact. The reasons beside the volatile fields are part of the documentation of facts.
-const SOURCES: [Source; 16] = [
+const SOURCES: [Source; 20] = [
     // Of all databases in one answer; see `enabled` for what is left of it.
     slow(FactKind::Alerts, "alerts", "/v1/bdbs/alerts"),
     Source {
@@ -121,6 +128,24 @@ const SOURCES: [Source; 16] = [
             Gone("import_progress"),  // The same for an import.
         ],
     },
+    // Active-Active databases that have a copy here (REST reference, 11.2).
+    Source {
+        kind: FactKind::Crdbs,
+        name: "crdbs",
+        path: CRDBS,
+        slow: false,
+        optional: false,
+        volatile: &[Gone("last_update"), Gone("report_timestamp")], // When something was last heard of.
+    },
+    // By their ids, how each looks to its clusters. Read apart: a cluster that does not answer takes its time.
+    Source {
+        kind: FactKind::CrdbHealth,
+        name: "crdb-health",
+        path: CRDBS,
+        slow: false,
+        optional: false,
+        volatile: &[Gone("lag"), Gone("last_update")], // Measured anew each second.
+    },
     slow(FactKind::Cluster, "cluster", "/v1/cluster"),
     slow(FactKind::Policy, "policy", "/v1/cluster/policy"),
     // No license is installed where there is none (REST reference, 4.3).
@@ -132,6 +157,9 @@ const SOURCES: [Source; 16] = [
     optional(FactKind::Ldap, "ldap", "/v1/cluster/ldap"),
     optional(FactKind::Metrics, "metrics", "/v1/metrics_config"),
     optional(FactKind::Ocsp, "ocsp", "/v1/ocsp"),
+    // Who may do what on databases (REST reference, 9).
+    slow(FactKind::RedisAcls, "redis-acls", "/v1/redis_acls"),
+    slow(FactKind::Roles, "roles", "/v1/roles"),
     optional(FactKind::Services, "services", "/v1/cluster/services_configuration"),
     optional(FactKind::Sso, "sso", "/v1/cluster/sso"),
 ];
@@ -205,11 +233,34 @@ pub(crate) struct Known {
     pub(crate) moving: bool,
     /// The reason is one that may pass by itself.
     pub(crate) passing: bool,
+    /// Of a list, what it is made of.
+    pub(crate) items: Vec<Item>,
 }
 
 impl Known {
     fn unknown(reason: String, passing: bool) -> Self {
-        Self { value: Err(reason), moving: false, passing }
+        Self { value: Err(reason), moving: false, passing, items: Vec::new() }
+    }
+
+    /// Nobody answered.
+    pub(crate) fn unanswered(reason: String) -> Self {
+        Self::unknown(reason, true)
+    }
+
+    fn of(value: Value, moving: bool) -> Self {
+        Self { value: Ok(Arc::new(FactValue::new(value))), moving, passing: false, items: Vec::new() }
+    }
+
+    /// A list.
+    fn list(items: Vec<Item>) -> Self {
+        let moving = items.iter().any(|item| item.moving);
+        Self { value: Ok(Arc::new(items::value(&items))), moving, passing: false, items }
+    }
+
+    /// The same list with one item more, another, or less; `None` if it is not known.
+    pub(crate) fn with(&self, uid: u64, item: Option<Item>) -> Option<Self> {
+        self.value.as_ref().ok()?;
+        Some(Self::list(items::with(&self.items, uid, item)))
     }
 }
 
@@ -219,20 +270,35 @@ impl From<CallError> for Known {
     }
 }
 
-/// A fact of the whole cluster, from its answer.
-pub(crate) fn know(source: &Source, answer: &Answer, fingerprinter: &Fingerprinter) -> Known {
+/// A fact of the whole cluster, from its answer. Of a list, items that are as they were `before` are taken from there.
+pub(crate) fn know(source: &Source, answer: &Answer, before: &[Item], fingerprinter: &Fingerprinter) -> Known {
     if source.optional && answer.status == 404 {
-        let nothing = FactValue::new(Value::Object(Map::new()));
-        return Known { value: Ok(Arc::new(nothing)), moving: false, passing: false };
+        return Known::of(Value::Object(Map::new()), false);
     }
     if answer.status != 200 {
         let reason = format!("GET {}: {}", source.path, describe(answer.status, &answer.body));
         return Known::unknown(reason, answer.status >= 500 || answer.status == 401);
     }
+    if let Some(items) = items::read(&answer.body, before, &|item| settle_item(source, item, fingerprinter)) {
+        return Known::list(items);
+    }
     let Ok(value) = serde_json::from_slice(&answer.body) else {
         return Known::unknown(format!("GET {}: {}", source.path, Cause::CutOff), true);
     };
     settle(source, value, fingerprinter)
+}
+
+/// One item of a list, from the answer to `GET` of it alone: `Some(None)` if there is none. `None`: that was not told.
+pub(crate) fn know_item(source: &Source, answer: &Answer, fingerprinter: &Fingerprinter) -> Option<Option<Item>> {
+    match answer.status {
+        200 => {
+            let text = std::str::from_utf8(&answer.body).ok()?;
+            let item = Item::of(text, &|item| settle_item(source, item, fingerprinter))?;
+            item.uid().map(|_| Some(item))
+        }
+        404 => Some(None),
+        _ => None,
+    }
 }
 
 /// The fact `bootstrap`, from the answers of the pods.
@@ -271,15 +337,45 @@ fn settle(source: &Source, mut value: Value, fingerprinter: &Fingerprinter) -> K
     if source.kind == FactKind::Alerts {
         value = enabled(&value);
     }
+    if source.kind == FactKind::Crdbs {
+        value = unwrapped(value);
+    }
     for volatile in source.volatile {
         steady(&mut value, volatile);
     }
     redact(&mut value, source.path, fingerprinter);
-    if let Value::Array(items) = &mut value {
-        // The order of a list of objects is the server's whim.
-        items.sort_by_key(|item| item.get("uid").map(|uid| (uid.as_u64(), uid.to_string())));
+    Known::of(canonical(value), moving)
+}
+
+fn settle_item(source: &Source, mut item: Value, fingerprinter: &Fingerprinter) -> (Value, bool) {
+    let moving = moves_one(source.kind, &item);
+    for volatile in source.volatile {
+        steady(&mut item, volatile);
     }
-    Known { value: Ok(Arc::new(FactValue::new(canonical(value)))), moving, passing: false }
+    redact(&mut item, source.path, fingerprinter);
+    (canonical(item), moving)
+}
+
+/// Some servers are said to put the list into an object (REST reference, 11.1).
+fn unwrapped(value: Value) -> Value {
+    match value {
+        Value::Object(mut fields) => match fields.remove("crdbs") {
+            Some(Value::Array(mut list)) => {
+                list.sort_by_key(|item| item.get("guid").map(Value::to_string));
+                Value::Array(list)
+            }
+            other => other.unwrap_or(Value::Object(fields)),
+        },
+        list => list,
+    }
+}
+
+/// Ids of the Active-Active databases in an answer.
+pub(crate) fn guids(answer: &Answer) -> Vec<String> {
+    let list = unwrapped(serde_json::from_slice(&answer.body).unwrap_or_default());
+    let guid = |item: &Value| item.get("guid").and_then(Value::as_str).map(str::to_owned);
+    let plain = |guid: &String| !guid.is_empty() && guid.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-');
+    list.as_array().into_iter().flatten().filter_map(guid).filter(plain).collect()
 }
 
 /// Of the alerts of databases those that are enabled, each with its threshold: whether one is on changes by itself, and the others
@@ -363,19 +459,17 @@ fn redact_address(text: &mut String, fingerprinter: &Fingerprinter) {
 
 /// Whether something in a fact is on its way, so that it is worth looking at often (REST reference, 3.1, 5 and 6.3).
 fn moves(kind: FactKind, value: &Value) -> bool {
-    let word = |value: &Value, pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-    let any = |value: &Value, test: &dyn Fn(&Value) -> bool| match value {
-        Value::Object(fields) => fields.values().any(test),
-        Value::Array(items) => items.iter().any(test),
-        _ => false,
-    };
+    value.as_object().into_iter().flatten().any(|(_, one)| moves_one(kind, one))
+}
+
+/// The same of one item of a list, or of one field.
+fn moves_one(kind: FactKind, value: &Value) -> bool {
+    let word = |pointer: &str| value.pointer(pointer).and_then(Value::as_str);
     match kind {
-        FactKind::Bootstrap => any(value, &|pod| word(pod, "/bootstrap_status/state").as_deref() != Some("completed")),
-        FactKind::NodesStatus => any(value, &|node| word(node, "/node_status").as_deref() != Some("active")),
-        FactKind::Nodes => any(value, &|node| word(node, "/status").as_deref() != Some("active")),
-        FactKind::Bdbs => {
-            any(value, &|bdb| !matches!(word(bdb, "/status").as_deref(), Some("active" | "creation-failed")))
-        }
+        FactKind::Bootstrap => word("/bootstrap_status/state") != Some("completed"),
+        FactKind::NodesStatus => word("/node_status") != Some("active"),
+        FactKind::Nodes => word("/status") != Some("active"),
+        FactKind::Bdbs => !matches!(word("/status"), Some("active" | "creation-failed")),
         _ => false,
     }
 }

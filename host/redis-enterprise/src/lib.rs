@@ -9,9 +9,12 @@ mod connection;
 mod dialer;
 mod error;
 mod facts;
+mod items;
 mod lockout;
 mod members;
 mod poll;
+mod remote;
+mod resolve;
 mod settings;
 mod snapshot;
 mod tls;
@@ -20,6 +23,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures::future::join;
 use kube::ResourceExt;
 use kube::core::DynamicObject;
 use parking_lot::Mutex;
@@ -33,13 +37,15 @@ use tracing::{error, info};
 
 pub use crate::dialer::{Dialer, Direct, Io, PodRef, PortForward};
 pub use crate::error::{CallError, Cause};
+pub use crate::resolve::{NotResolve, Resolve};
 pub use crate::settings::Settings;
 
-use crate::client::Tools;
+use crate::client::{Client, Tools};
 use crate::connection::Counters;
 use crate::facts::{FactKind, Source};
 use crate::members::{CLUSTER_KIND, cluster_type, locate, pod_type, secret_type};
 use crate::poll::{Shared, Watched};
+use crate::remote::REMOTE_KIND;
 
 /// Which steps the kinds of Redis Enterprise go through, as JSON.
 pub const PIPELINES: &str = include_str!("../pipelines.json");
@@ -47,10 +53,24 @@ pub const PIPELINES: &str = include_str!("../pipelines.json");
 /// Changes that may wait for a slow listener. One that misses some hears of the cluster again at its next change.
 const CHANGES: usize = 1024;
 
+/// Which of the two tasks of a cluster reads something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Lane {
+    Main,
+    /// What the cluster has to ask other clusters for, and so may wait for.
+    Distant,
+}
+
+impl Lane {
+    fn of(kind: FactKind) -> Self {
+        if kind == FactKind::CrdbHealth { Self::Distant } else { Self::Main }
+    }
+}
+
 /// All Redis Enterprise clusters that the operator has to do with.
 pub struct RedisEnterprise {
     tools: Tools,
-    systems: Mutex<HashMap<SystemId, Watched>>,
+    systems: Mutex<HashMap<(SystemId, Lane), Watched>>,
     changes: broadcast::Sender<News>,
 }
 
@@ -75,13 +95,40 @@ impl RedisEnterprise {
     }
 
     fn watched(&self, system: &SystemId) -> Arc<Shared> {
+        self.in_lane(system, Lane::Main)
+    }
+
+    fn in_lane(&self, system: &SystemId, lane: Lane) -> Arc<Shared> {
+        let main = (lane == Lane::Distant).then(|| self.watched(system));
         let mut systems = self.systems.lock();
-        if systems.get(system).is_some_and(Watched::is_dead) {
+        let key = (system.clone(), lane);
+        if systems.get(&key).is_some_and(Watched::is_dead) {
             error!(%system, "the task that reads the cluster has died; starting another");
-            systems.remove(system);
+            systems.remove(&key);
         }
-        let start = || Watched::start(system.clone(), self.tools.clone(), self.changes.clone());
-        systems.entry(system.clone()).or_insert_with(start).shared.clone()
+        let start = || {
+            let mut tools = self.tools.clone();
+            if lane == Lane::Distant || remote::name_of(system).is_some() {
+                let interval = tools.settings.distant_interval;
+                let settings =
+                    Settings { rest_interval: interval, full_interval: interval, ..(*tools.settings).clone() };
+                tools.settings = Arc::new(settings);
+            }
+            let client = match &main {
+                Some(main) => main.client.beside(tools.clone()),
+                None => Client::new(system.clone(), tools.clone()),
+            };
+            Watched::start(client, system.clone(), tools, self.changes.clone())
+        };
+        systems.entry(key).or_insert_with(start).shared.clone()
+    }
+
+    /// Why there is nothing that could be asked.
+    fn missing(&self, system: &SystemId) -> CallError {
+        match remote::name_of(system) {
+            Some(remote) => CallError::NoRemote(remote.to_owned()),
+            None => CallError::NoCluster(system.name.clone()),
+        }
     }
 }
 
@@ -96,22 +143,28 @@ impl ManagedSystem for RedisEnterprise {
     }
 
     fn exists(&self, system: &SystemId) -> bool {
-        self.tools.reader.get(&cluster_type(), &system.namespace, &system.name).is_some()
+        let reader = self.tools.reader.as_ref();
+        match remote::name_of(system) {
+            Some(remote) => reader.get(&remote::remote_type(), &system.namespace, remote).is_some(),
+            None => reader.get(&cluster_type(), &system.namespace, &system.name).is_some(),
+        }
     }
 
     async fn facts(&self, system: &SystemId, names: &[String]) -> Vec<Known> {
         let kinds: Vec<FactKind> = names.iter().filter_map(|name| Some(Source::named(name)?.kind)).collect();
         // Without the resource there is nothing to be asked, and nothing that would end the asking.
-        let (known, why) = if !self.exists(system) {
-            (Vec::new(), CallError::NoCluster(system.name.clone()).to_string())
-        } else if kinds.is_empty() {
-            (Vec::new(), String::new())
+        let (mut known, mut why) = (Vec::new(), "the cluster has not answered in time".to_owned());
+        if self.exists(system) {
+            let (distant, main): (Vec<FactKind>, Vec<FactKind>) =
+                kinds.into_iter().partition(|kind| Lane::of(*kind) == Lane::Distant);
+            let ask = async |lane: Lane, kinds: &[FactKind]| {
+                if kinds.is_empty() { None } else { self.in_lane(system, lane).facts(kinds).await }
+            };
+            let (main, distant) = join(ask(Lane::Main, &main), ask(Lane::Distant, &distant)).await;
+            known.extend(main.into_iter().chain(distant).flatten());
         } else {
-            match self.watched(system).facts(&kinds).await {
-                Some(facts) => (facts, String::new()),
-                None => (Vec::new(), "the cluster has not answered in time".to_owned()),
-            }
-        };
+            why = self.missing(system).to_string();
+        }
         let fact = |name: &String| match known.iter().find(|fact| fact.name == *name) {
             Some(fact) => fact.clone(),
             None if Source::named(name).is_none() => Known {
@@ -129,18 +182,14 @@ impl ManagedSystem for RedisEnterprise {
             Reply { id: call.id.clone(), status: 0, body: Value::String(error.to_string()).to_string() }
         };
         if !self.exists(system) {
-            return no_answer(&CallError::NoCluster(system.name.clone()));
+            return no_answer(&self.missing(system));
         }
         let watched = self.watched(system);
-        let mutating = !matches!(call.method.as_str(), "GET" | "HEAD");
-        // Before: what is read while the call is under way may be from before it. After: whatever it did.
-        if mutating {
-            watched.called(&call.path);
-        }
-        let result = watched.client.call(&call).await;
-        if mutating {
-            watched.called(&call.path);
-        }
+        let result = if matches!(call.method.as_str(), "GET" | "HEAD") {
+            watched.client.call(&call).await
+        } else {
+            watched.change(&call).await
+        };
         match result {
             Err(error) => no_answer(&error),
             Ok(answer) => match facts::reply_body(&answer, &call.path, &self.tools.fingerprinter) {
@@ -165,9 +214,15 @@ impl ManagedSystem for RedisEnterprise {
     }
 
     fn gone(&self, primary: &DynamicObject) {
-        let is_cluster = primary.types.as_ref().is_some_and(|types| types.kind == CLUSTER_KIND);
-        if is_cluster && let Some(namespace) = primary.namespace() {
-            self.systems.lock().remove(&SystemId { namespace, name: primary.name_any() });
-        }
+        let (Some(kind), Some(namespace)) = (primary.types.as_ref().map(|it| it.kind.as_str()), primary.namespace())
+        else {
+            return;
+        };
+        let gone = match kind {
+            CLUSTER_KIND => SystemId { namespace, name: primary.name_any() },
+            REMOTE_KIND => remote::id(namespace, &primary.name_any()),
+            _ => return,
+        };
+        self.systems.lock().retain(|(system, _), _| *system != gone);
     }
 }

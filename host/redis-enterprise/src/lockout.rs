@@ -27,10 +27,11 @@ pub(crate) enum Permit {
     OneAttempt,
 }
 
-/// What is remembered of refused credentials of one cluster: the latest.
+/// What is remembered of refused credentials of one cluster: the latest. And which was taken last.
 #[derive(Default)]
 pub(crate) struct Lockout {
     refused: Mutex<Option<Refused>>,
+    proven: Mutex<Option<String>>,
 }
 
 impl Lockout {
@@ -48,8 +49,14 @@ impl Lockout {
         }
     }
 
-    /// The server answered 401 to the credential.
+    /// The server took this credential when it was last sent.
+    pub(crate) fn is_proven(&self, credential: &str) -> bool {
+        self.proven.lock().as_deref() == Some(credential)
+    }
+
+    /// The server answered 401 to the credential. Several that were under way together count as several attempts.
     pub(crate) fn refused(&self, credential: &str, now: Instant) {
+        *self.proven.lock() = None;
         let mut refused = self.refused.lock();
         let rest = match refused.as_ref() {
             Some(earlier) if earlier.credential == credential => (earlier.rest * GROWTH).min(LONGEST_REST),
@@ -60,6 +67,11 @@ impl Lockout {
 
     /// The server took the credential.
     pub(crate) fn accepted(&self, credential: &str) {
+        let mut proven = self.proven.lock();
+        if proven.as_deref() != Some(credential) {
+            *proven = Some(credential.to_owned());
+        }
+        drop(proven);
         let mut refused = self.refused.lock();
         if refused.as_ref().is_some_and(|refused| refused.credential == credential) {
             *refused = None;
@@ -95,6 +107,19 @@ mod tests {
         assert_eq!(lockout.ask("fp:a", now), Permit::No);
         lockout.accepted("fp:a");
         assert_eq!(lockout.ask("fp:a", now), Permit::Yes);
+    }
+
+    #[test]
+    fn a_credential_is_proven_until_it_is_refused_and_what_was_refused_together_rests_longer() {
+        let (lockout, now) = (Lockout::default(), Instant::now());
+        assert!(!lockout.is_proven("fp:a"));
+        lockout.accepted("fp:a");
+        assert!(lockout.is_proven("fp:a") && !lockout.is_proven("fp:b"));
+        (0..4).for_each(|_| lockout.refused("fp:a", now));
+        assert!(!lockout.is_proven("fp:a"));
+        // Four attempts, and no fifth within the fifteen minutes in which the server counts.
+        assert_eq!(lockout.ask("fp:a", now + Duration::from_secs(15 * 60)), Permit::No);
+        assert_eq!(lockout.ask("fp:b", now), Permit::Yes);
     }
 
     #[test]

@@ -14,9 +14,11 @@ use stepwright_operator::system::{Reader, SystemId};
 
 use crate::dialer::PodRef;
 use crate::error::CallError;
+use crate::remote::{self, REMOTE_KIND, Remote};
 
 pub(crate) const CLUSTER_KIND: &str = "RedisEnterpriseCluster";
 const DATABASE_KIND: &str = "RedisEnterpriseDatabase";
+const ACTIVE_ACTIVE_KIND: &str = "RedisEnterpriseActiveActiveDatabase";
 /// Labels that the pods of a cluster's nodes have.
 const CLUSTER_LABEL: &str = "redis.io/cluster";
 const ROLE_LABEL: (&str, &str) = ("redis.io/role", "node");
@@ -38,7 +40,8 @@ pub(crate) fn locate(primary: &DynamicObject, reader: &dyn Reader, home: &str) -
     let mut namespace = primary.namespace()?;
     let name = match primary.types.as_ref()?.kind.as_str() {
         CLUSTER_KIND => primary.name_any(),
-        DATABASE_KIND => match text(&primary.data, "/spec/redisEnterpriseCluster/name") {
+        REMOTE_KIND => return remote::locate(primary, reader),
+        DATABASE_KIND | ACTIVE_ACTIVE_KIND => match text(&primary.data, "/spec/redisEnterpriseCluster/name") {
             Some(name) => {
                 // Without any cluster beside it, a database in another namespace can only mean one of the operator's.
                 if !home.is_empty() && reader.list(&cluster_type(), &namespace).is_empty() {
@@ -160,6 +163,8 @@ pub(crate) struct Credentials {
     pub(crate) header: HeaderValue,
     /// Tells this credential from another one.
     pub(crate) fingerprint: String,
+    /// Certificates that vouch for the cluster's, as PEM: of a cluster elsewhere, where its Secret has some.
+    pub(crate) authority: Option<Vec<u8>>,
 }
 
 impl Credentials {
@@ -195,26 +200,53 @@ impl Credentials {
                 }
             }
         };
+        Self::ready(secret, &username, &password, None, fingerprinter)
+    }
+
+    /// The login of a cluster elsewhere.
+    pub(crate) fn of_remote(
+        system: &SystemId,
+        remote: &Remote,
+        reader: &dyn Reader,
+        fingerprinter: &Fingerprinter,
+    ) -> Result<Self, CallError> {
+        let secret = remote.secret();
+        let object = reader.get(&secret_type(), &system.namespace, &secret);
+        let found = object.as_ref().and_then(|object| login(object, "username", "password"));
+        let Some((username, password)) = found else { return Err(CallError::NoCredentials { secret }) };
+        let authority = object.and_then(|object| value(&object, "ca.crt")).map(String::into_bytes);
+        Self::ready(secret, &username, &password, authority, fingerprinter)
+    }
+
+    fn ready(
+        secret: String,
+        username: &str,
+        password: &str,
+        authority: Option<Vec<u8>>,
+        fingerprinter: &Fingerprinter,
+    ) -> Result<Self, CallError> {
         let pair = format!("{username}:{password}");
         let header = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(&pair)));
         let mut header = header.map_err(|_| CallError::NoCredentials { secret: secret.clone() })?;
         header.set_sensitive(true);
-        Ok(Self { secret, header, fingerprint: fingerprinter.fingerprint(pair.as_bytes()) })
+        Ok(Self { secret, header, fingerprint: fingerprinter.fingerprint(pair.as_bytes()), authority })
     }
 }
 
 /// User name and password of a Secret, where both are there.
 fn login(secret: &DynamicObject, username: &str, password: &str) -> Option<(String, String)> {
-    let value = |key: &str| -> Option<String> {
-        let encoded = secret.data.get("data")?.get(key)?.as_str()?;
-        let value = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
-        Some(value).filter(|value| !value.is_empty())
-    };
-    value(username).zip(value(password))
+    value(secret, username).zip(value(secret, password))
+}
+
+/// A value of a Secret, unless it is empty.
+fn value(secret: &DynamicObject, key: &str) -> Option<String> {
+    let encoded = secret.data.get("data")?.get(key)?.as_str()?;
+    let value = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
+    Some(value).filter(|value| !value.is_empty())
 }
 
 /// A text at a JSON pointer, unless it is empty.
-fn text<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {
+pub(crate) fn text<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {
     value.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty())
 }
 

@@ -11,18 +11,24 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures::future::{join, join_all};
+use futures::stream::{self, StreamExt};
 use parking_lot::Mutex;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use stepwright_core::part::Difference;
-use stepwright_operator::system::{self, News, SystemId};
+use stepwright_operator::system::{self, News, ResolvedCall, SystemId};
 use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
 use crate::client::{Client, Tools};
+use crate::connection::Answer;
 use crate::error::CallError;
 use crate::facts::{self, FactKind, Known, Source};
-use crate::snapshot::{Next, Snapshot};
+use crate::snapshot::{self, Next, Snapshot};
+
+/// Facts that are read at the same time; calls go between them.
+const AT_ONCE: usize = 2;
 
 /// One cluster: the way to it, what is known of it, and the task that keeps that fresh.
 pub(crate) struct Watched {
@@ -43,10 +49,10 @@ pub(crate) struct Shared {
 }
 
 impl Watched {
-    pub(crate) fn start(system: SystemId, tools: Tools, changes: broadcast::Sender<News>) -> Self {
+    pub(crate) fn start(client: Client, system: SystemId, tools: Tools, changes: broadcast::Sender<News>) -> Self {
         let (news_sender, news) = watch::channel(0);
         let shared = Arc::new(Shared {
-            client: Client::new(system.clone(), tools.clone()),
+            client,
             system,
             tools,
             snapshot: Mutex::new(Snapshot::new(Instant::now())),
@@ -89,10 +95,52 @@ impl Shared {
         tokio::time::timeout(self.tools.settings.patience, wait).await.ok().flatten()
     }
 
-    /// A mutating call begins or has ended: whatever is known may be old.
-    pub(crate) fn called(&self, path: &str) {
+    /// Sends a call that changes something. What it may have changed is not taken for known afterwards; a single database is read
+    /// before the call counts as answered.
+    pub(crate) async fn change(&self, call: &ResolvedCall) -> Result<Answer, CallError> {
+        let one = snapshot::database_of(&call.path);
+        let creates = call.method == "POST" && Source::of(FactKind::Bdbs).is_some_and(|it| it.path == call.path);
+        if one.is_none() && !creates {
+            // What is read while the call is under way may be from before it.
+            self.called(&call.path);
+        }
+        let answer = self.client.call(call).await;
+        let changed = match &answer {
+            Ok(answer) if creates && answer.status == 200 => uid_of(answer),
+            Ok(_) => one,
+            Err(_) => None,
+        };
+        let seen = match changed {
+            Some(uid) => self.look_at(uid).await,
+            None => false,
+        };
+        if seen {
+            self.snapshot.lock().stirred(Instant::now(), &self.tools.settings);
+            self.wake.notify_one();
+        } else {
+            self.called(&call.path);
+        }
+        answer
+    }
+
+    /// Whatever is known may be old.
+    fn called(&self, path: &str) {
         self.snapshot.lock().called(path, Instant::now(), &self.tools.settings);
         self.wake.notify_one();
+    }
+
+    /// Reads one database; whether it is known now how that is.
+    async fn look_at(&self, uid: u64) -> bool {
+        let Some(source) = Source::of(FactKind::Bdbs) else { return false };
+        let began = self.snapshot.lock().begin_alone();
+        let Ok(answer) = self.client.get(&format!("{}/{uid}", source.path)).await else { return false };
+        let Some(item) = facts::know_item(source, &answer, &self.tools.fingerprinter) else { return false };
+        let stored = self.snapshot.lock().store_alone(uid, began, item, Instant::now());
+        let Ok(changed) = stored else { return false };
+        if let Some(difference) = changed {
+            self.tell(Some(vec![(source.name.to_owned(), difference)]));
+        }
+        true
     }
 
     /// What Kubernetes says of pods and credentials.
@@ -156,7 +204,8 @@ impl Shared {
         facts::know_bootstrap(join_all(asked).await, &members.pending, &self.tools.fingerprinter)
     }
 
-    /// One request after another; says what changed.
+    /// The first alone, since what it says may add to the rest; then these, some at a time. Once nobody answered, nobody is asked
+    /// again right now. Says what changed.
     async fn read_cluster(
         &self,
         kinds: impl Iterator<Item = FactKind>,
@@ -164,44 +213,80 @@ impl Shared {
         news: &watch::Sender<u64>,
     ) -> Vec<(String, Difference)> {
         let mut left: Vec<FactKind> = kinds.collect();
-        left.reverse();
-        let mut failure: Option<CallError> = None;
-        let mut changed = Vec::new();
-        while let Some(kind) = left.pop() {
-            let Some(source) = Source::of(kind) else { continue };
-            let answer = match &failure {
-                // Nobody answered the question before this one: nobody is asked again right now.
-                Some(error) => Err(error.clone()),
-                None => self.client.get(source.path).await,
-            };
-            let (known, raw, state_id) = match answer {
-                Ok(answer) => {
-                    let raw: [u8; 32] = Sha256::new_with_prefix(answer.status.to_le_bytes())
-                        .chain_update(&answer.body)
-                        .finalize()
-                        .into();
-                    let same = self.snapshot.lock().same(kind, &raw);
-                    let known = same.unwrap_or_else(|| facts::know(source, &answer, &self.tools.fingerprinter));
-                    (known, Some(raw), answer.state_id)
-                }
-                Err(error) => {
-                    debug!(system = %self.system, fact = source.name, %error, "fact is not known");
-                    failure.get_or_insert(error.clone());
-                    (Known::from(error), None, None)
-                }
-            };
-            let good = known.value.is_ok();
-            let differs = self.store(kind, generation, known, raw, news);
-            if kind == FactKind::NodesStatus && good {
-                let more = self.snapshot.lock().note_state(state_id, differs.is_some());
-                left.extend(more);
-                left.sort();
-                left.dedup();
-                left.reverse();
-            }
-            changed.extend(differs);
+        left.sort_by_key(|kind| (*kind != FactKind::NodesStatus, *kind));
+        let Some(first) = left.first().copied() else { return Vec::new() };
+        let (known, raw, state_id) = self.read_one(first).await;
+        let failure = known.value.as_ref().err().filter(|_| raw.is_none()).cloned();
+        let good = known.value.is_ok();
+        let difference = self.store(first, generation, known, raw, news);
+        left.remove(0);
+        if first == FactKind::NodesStatus && good {
+            left.extend(self.snapshot.lock().note_state(state_id, difference.is_some()));
+            left.sort();
+            left.dedup();
         }
-        changed
+        let failure = &Mutex::new(failure);
+        let rest = stream::iter(left).map(|kind| async move {
+            let reason = failure.lock().clone();
+            let (known, raw) = match reason {
+                Some(reason) => (Known::unanswered(reason), None),
+                None => {
+                    let (known, raw, _) = self.read_one(kind).await;
+                    if let (Err(reason), None) = (&known.value, raw) {
+                        failure.lock().get_or_insert_with(|| reason.clone());
+                    }
+                    (known, raw)
+                }
+            };
+            self.store(kind, generation, known, raw, news)
+        });
+        let rest: Vec<_> = rest.buffered(AT_ONCE).collect().await;
+        difference.into_iter().chain(rest.into_iter().flatten()).collect()
+    }
+
+    /// A fact of the cluster; the digest of what it was made of, if anybody answered; the number of the configuration.
+    async fn read_one(&self, kind: FactKind) -> (Known, Option<[u8; 32]>, Option<String>) {
+        let Some(source) = Source::of(kind) else { return (Known::unanswered("no such fact".to_owned()), None, None) };
+        let answer = match kind {
+            FactKind::CrdbHealth => self.crdb_health().await,
+            _ => self.client.get(source.path).await,
+        };
+        match answer {
+            Ok(answer) => {
+                let raw: [u8; 32] =
+                    Sha256::new_with_prefix(answer.status.to_le_bytes()).chain_update(&answer.body).finalize().into();
+                let (same, items) = {
+                    let snapshot = self.snapshot.lock();
+                    (snapshot.same(kind, &raw), snapshot.items(kind))
+                };
+                let known = same.unwrap_or_else(|| facts::know(source, &answer, &items, &self.tools.fingerprinter));
+                (known, Some(raw), answer.state_id)
+            }
+            Err(error) => {
+                debug!(system = %self.system, fact = source.name, %error, "fact is not known");
+                (Known::from(error), None, None)
+            }
+        }
+    }
+
+    /// What the clusters say of each Active-Active database, as one answer: by id, or why that is not known.
+    async fn crdb_health(&self) -> Result<Answer, CallError> {
+        let mut answer = self.client.get(facts::CRDBS).await?;
+        if answer.status != 200 {
+            return Ok(answer);
+        }
+        let mut all = serde_json::Map::new();
+        for guid in facts::guids(&answer) {
+            let report = self.client.get(&format!("{}/{guid}/health_report", facts::CRDBS)).await;
+            let report = match report.map(|it| (it.status, serde_json::from_slice::<Value>(&it.body))) {
+                Ok((200, Ok(report))) => report,
+                Ok((status, _)) => json!({"error": format!("HTTP status {status}")}),
+                Err(error) => json!({"error": error.to_string()}),
+            };
+            all.insert(guid, report);
+        }
+        answer.body = Value::Object(all).to_string().into();
+        Ok(answer)
     }
 
     fn store(
@@ -222,4 +307,9 @@ impl Shared {
         // Nobody listens while the operator starts; whoever comes then looks at everything anyway.
         let _ = self.changes.send(News { system: self.system.clone(), facts: facts.map(Arc::new) });
     }
+}
+
+/// The uid of what was made, by the reply.
+fn uid_of(answer: &Answer) -> Option<u64> {
+    serde_json::from_slice::<serde_json::Value>(&answer.body).ok()?.get("uid")?.as_u64()
 }

@@ -1,6 +1,9 @@
 //! How often, how long, how far: every number that the fact source waits by, in one place.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::resolve::Resolve;
 
 /// Waits and rates. The defaults are meant for real clusters; tests shorten them.
 #[derive(Debug, Clone)]
@@ -28,6 +31,10 @@ pub struct Settings {
     pub probe_timeout: Duration,
     /// How long an asker waits for facts before they count as unknown.
     pub patience: Duration,
+    /// Between two looks at a cluster elsewhere, and at how the copies of Active-Active databases are linked.
+    pub distant_interval: Duration,
+    /// Where names of clusters elsewhere are to be found that DNS does not know.
+    pub resolve: Arc<[Resolve]>,
     /// The operator's own namespace: where the clusters are that databases of other namespaces name. Empty: there are none.
     pub namespace: String,
     /// The DNS domain of the Kubernetes cluster: part of a Redis Enterprise cluster's name.
@@ -47,6 +54,8 @@ impl Default for Settings {
             read_timeout: Duration::from_secs(30),
             probe_timeout: Duration::from_secs(5),
             patience: Duration::from_secs(20),
+            distant_interval: Duration::from_secs(5),
+            resolve: Arc::default(),
             namespace: String::new(),
             cluster_domain: "cluster.local".to_owned(),
         }

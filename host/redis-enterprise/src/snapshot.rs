@@ -2,6 +2,9 @@
 //!
 //! Freshness is counted in generations: whatever may have changed the cluster (a mutating call, another pod, another
 //! Secret) begins a new one, and a fact counts as fresh only if its reading began in the generation that the asker needs.
+//!
+//! A call that changes one database begins none: that database is read, alone, before the call counts as answered, and takes its
+//! place in the list. So what a change costs does not grow with the number of databases.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -10,7 +13,17 @@ use stepwright_core::part::Difference;
 use stepwright_operator::system;
 
 use crate::facts::{FactKind, Known, Source};
+use crate::items::Item;
 use crate::settings::Settings;
+
+/// After looking at something that moves, so many times as long as that took nothing is looked at.
+const RESTS: u32 = 2;
+/// But no longer than this.
+const LONGEST_REST: Duration = Duration::from_secs(10);
+
+/// No list of databases is known.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct NoList;
 
 #[derive(Debug, Clone)]
 struct Slot {
@@ -50,10 +63,25 @@ fn changes_databases_only(path: &str) -> bool {
     below && !Source::is_slow_at(path)
 }
 
+/// The database that a call changes and none but it, if its path says so.
+pub(crate) fn database_of(path: &str) -> Option<u64> {
+    let below = path.strip_prefix(Source::of(FactKind::Bdbs)?.path)?.strip_prefix('/')?;
+    below.split(['/', '?']).next()?.parse().ok()
+}
+
 /// What the fact source knows of one cluster.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     generation: u64,
+    /// Databases that were read alone, with the number of that reading. Those from before the last whole list are forgotten.
+    alone: BTreeMap<u64, (u64, Option<Item>)>,
+    clock: u64,
+    /// The number of the last such reading when what is being read now was begun, and when that was.
+    began: (u64, Instant),
+    /// What is under way is a look at something that moves.
+    often: bool,
+    /// Looking takes its time; before this nothing is looked at again only because it moves.
+    not_before: Instant,
     /// The generation that slow facts have to be of: calls that change databases leave those alone.
     slow: u64,
     /// What Kubernetes said of pods and credentials when this generation began.
@@ -87,6 +115,11 @@ impl Snapshot {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
             generation: 1,
+            alone: BTreeMap::new(),
+            clock: 0,
+            began: (0, now),
+            often: false,
+            not_before: now,
             slow: 1,
             key: String::new(),
             slots: BTreeMap::new(),
@@ -120,6 +153,47 @@ impl Snapshot {
         self.last_change = now;
         self.tick_at = self.tick_at.min(now + settings.moving_interval);
         self.pause = None;
+    }
+
+    /// Something is under way: look again soon, and often for a while, but not more often than looking takes.
+    pub(crate) fn stirred(&mut self, now: Instant, settings: &Settings) {
+        self.busy_until = now + settings.settle;
+        self.last_change = now;
+        match &mut self.pause {
+            Some(pause) => *pause = (*pause).min(settings.moving_interval),
+            None => self.tick_at = self.tick_at.min((now + settings.moving_interval).max(self.not_before)),
+        }
+    }
+
+    /// A database is going to be read alone. What that says belongs to this number.
+    pub(crate) fn begin_alone(&mut self) -> u64 {
+        self.clock += 1;
+        self.clock
+    }
+
+    /// Takes in a database that was read alone; `None`: there is none. Says how the list differs from what it was; an error, if no
+    /// list is known in which it could take its place.
+    pub(crate) fn store_alone(
+        &mut self,
+        uid: u64,
+        began: u64,
+        item: Option<Item>,
+        now: Instant,
+    ) -> Result<Option<Difference>, NoList> {
+        let slot = self.slots.get_mut(&FactKind::Bdbs).filter(|slot| slot.polled).ok_or(NoList)?;
+        let before = slot.known.as_ref().ok_or(NoList)?;
+        if self.alone.get(&uid).is_some_and(|(newer, _)| *newer > began) {
+            return Ok(None);
+        }
+        let known = before.with(uid, item.clone()).ok_or(NoList)?;
+        let changed = difference(before, &known);
+        slot.known = Some(known);
+        slot.raw = None;
+        self.alone.insert(uid, (began, item));
+        if changed.is_some() {
+            self.last_change = now;
+        }
+        Ok(changed)
     }
 
     /// What Kubernetes says now. If that differs, what is known is stale.
@@ -178,7 +252,7 @@ impl Snapshot {
     pub(crate) fn next(&mut self, now: Instant, settings: &Settings) -> Next {
         let wanted: Vec<FactKind> = self.slots.iter().filter(|(_, slot)| slot.wanted).map(|(kind, _)| *kind).collect();
         if now < self.tick_at {
-            return if wanted.is_empty() { Next::Sleep(self.tick_at) } else { self.read(wanted) };
+            return if wanted.is_empty() { Next::Sleep(self.tick_at) } else { self.read(wanted, now) };
         }
         let mut given_up = false;
         for slot in self.slots.values_mut().filter(|slot| slot.polled && !slot.wanted) {
@@ -198,6 +272,7 @@ impl Snapshot {
         let pause = if moving { settings.moving_interval } else { settings.rest_interval };
         self.tick_at = now + pause;
         self.pause = Some(pause);
+        self.often = moving;
         // With the configuration's number at hand one small answer tells whether anything else has to be read.
         let telling = !moving && self.state_id.is_some();
         let mut kinds = wanted;
@@ -215,17 +290,22 @@ impl Snapshot {
         }
         kinds.sort();
         kinds.dedup();
-        if kinds.is_empty() { Next::Sleep(self.tick_at) } else { self.read(kinds) }
+        if kinds.is_empty() { Next::Sleep(self.tick_at) } else { self.read(kinds, now) }
     }
 
     /// What was to be read was read. The pause counts from here, so that a slow server is not asked all the time.
     pub(crate) fn finished(&mut self, now: Instant) {
+        self.not_before = now + (now.saturating_duration_since(self.began.1) * RESTS).min(LONGEST_REST);
         if let Some(pause) = self.pause.take() {
             self.tick_at = now + pause;
+            if self.often {
+                self.tick_at = self.tick_at.max(self.not_before);
+            }
         }
     }
 
-    fn read(&self, kinds: Vec<FactKind>) -> Next {
+    fn read(&mut self, kinds: Vec<FactKind>, now: Instant) -> Next {
+        self.began = (self.clock, now);
         Next::Read { kinds, generation: self.generation }
     }
 
@@ -234,11 +314,18 @@ impl Snapshot {
         &mut self,
         kind: FactKind,
         generation: u64,
-        known: Known,
+        mut known: Known,
         raw: Option<[u8; 32]>,
         now: Instant,
     ) -> Option<Difference> {
         let current = self.needed(kind);
+        if kind == FactKind::Bdbs && known.value.is_ok() {
+            // What was read alone since then is newer than the list.
+            self.alone.retain(|_, (began, _)| *began > self.began.0);
+            for (uid, (_, item)) in &self.alone {
+                known = known.with(*uid, item.clone()).unwrap_or(known);
+            }
+        }
         // The sign of a change is read whether or not anybody asked for it; such a slot is not polled for itself.
         let slot = self.slots.entry(kind).or_insert_with(|| Slot {
             asked: now,
@@ -248,11 +335,7 @@ impl Snapshot {
             known: None,
             raw: None,
         });
-        let before = slot.known.as_ref().filter(|before| before.value != known.value);
-        let changed = before.map(|before| match (&before.value, &known.value) {
-            (Ok(before), Ok(after)) => Difference::between(before.value(), after.value()),
-            _ => Difference::Whole,
-        });
+        let changed = slot.known.as_ref().and_then(|before| difference(before, &known));
         slot.known = Some(known);
         slot.raw = raw;
         slot.generation = slot.generation.max(generation);
@@ -263,6 +346,11 @@ impl Snapshot {
             self.last_change = now;
         }
         changed
+    }
+
+    /// What a list was made of when it was last read.
+    pub(crate) fn items(&self, kind: FactKind) -> Vec<Item> {
+        self.slots.get(&kind).and_then(|slot| slot.known.as_ref()).map(|known| known.items.clone()).unwrap_or_default()
     }
 
     /// What was made of a body before, if it was this body.
@@ -294,6 +382,14 @@ impl Snapshot {
         let moving =
             self.slots.values().any(|slot| slot.polled && slot.known.as_ref().is_some_and(|known| known.moving));
         moving && now.saturating_duration_since(self.last_change) < settings.restless
+    }
+}
+
+/// How what is known now differs from what was.
+fn difference(before: &Known, after: &Known) -> Option<Difference> {
+    match (&before.value, &after.value) {
+        (Ok(before), Ok(after)) => after.since(before),
+        (before, after) => (before != after).then_some(Difference::Whole),
     }
 }
 

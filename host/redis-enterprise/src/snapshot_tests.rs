@@ -7,7 +7,7 @@ use FactKind::{Bdbs, Bootstrap, Cluster, NodesStatus};
 
 fn known(value: &str) -> Known {
     let value = Arc::new(FactValue::new(serde_json::Value::String(value.to_owned())));
-    Known { value: Ok(value), moving: false, passing: false }
+    Known { value: Ok(value), moving: false, passing: false, items: Vec::new() }
 }
 
 fn moving(value: &str) -> Known {
@@ -163,7 +163,7 @@ fn other_pods_or_credentials_make_everything_stale() {
 fn a_passing_error_is_tried_again_at_each_look() {
     let mut test = Test::new();
     test.snapshot.ask(&[Cluster], test.start);
-    let failed = |passing| Known { value: Err("why".to_owned()), moving: false, passing };
+    let failed = |passing| Known { value: Err("why".to_owned()), moving: false, passing, items: Vec::new() };
     test.read(0, &[Cluster], &failed(true));
     test.read(5_000, &[Cluster], &failed(false));
     assert!(matches!(test.next(10_000), Next::Sleep(_)));
@@ -203,5 +203,83 @@ fn a_call_that_changes_a_database_leaves_other_facts_as_fresh_as_they_were() {
         assert_eq!(test.snapshot.answer(&[Bdbs, Cluster], needed), None, "{path}");
         test.read(200, if waits { &[Bdbs, Cluster] } else { &[Bdbs] }, &known("2"));
         assert!(test.snapshot.answer(&[Bdbs, Cluster], needed).is_some(), "{path}");
+    }
+}
+
+/// Databases by uid and status.
+fn list(databases: &[(u64, &str)]) -> Known {
+    let databases: Vec<_> =
+        databases.iter().map(|(uid, status)| serde_json::json!({"uid": uid, "status": status})).collect();
+    let body = serde_json::to_vec(&databases).unwrap();
+    let answer = crate::connection::Answer {
+        status: 200,
+        location: None,
+        state_id: None,
+        json: true,
+        body: bytes::Bytes::from(body),
+    };
+    let source = Source::of(Bdbs).unwrap();
+    crate::facts::know(source, &answer, &[], &stepwright_core::secrets::Fingerprinter::new([1; 32]))
+}
+
+#[test]
+fn a_database_that_was_read_alone_takes_its_place_in_the_list() {
+    let mut test = Test::new();
+    let now = test.start;
+    let one = |status: &str| list(&[(7, status)]).items.pop();
+    assert_eq!(test.snapshot.store_alone(7, 1, one("active"), now), Err(NoList));
+    let need = test.snapshot.ask(&[Bdbs], now);
+    test.read(0, &[Bdbs], &list(&[(1, "active")]));
+    // Nobody has to wait for a list because of it.
+    let began = test.snapshot.begin_alone();
+    let told = test.snapshot.store_alone(7, began, one("pending"), now).unwrap().unwrap();
+    assert_eq!(
+        told,
+        Difference::Items { before: vec![], after: vec![serde_json::json!({"status": "pending", "uid": 7})] }
+    );
+    let shown = |test: &Test| test.snapshot.answer(&[Bdbs], need).unwrap().pop().unwrap().value.unwrap().text();
+    assert_eq!(shown(&test), r#"[{"status":"active","uid":1},{"status":"pending","uid":7}]"#);
+    // An older reading that comes late changes nothing.
+    assert_eq!(test.snapshot.store_alone(7, began - 1, one("active"), now), Ok(None));
+    // A list that was begun before is older than what was read alone; one that was begun after is not.
+    test.snapshot.finished(now);
+    test.snapshot.stirred(now, &test.settings);
+    let Next::Read { generation, .. } = test.next(500) else { panic!("nothing to read") };
+    let began = test.snapshot.begin_alone();
+    test.snapshot.store_alone(7, began, one("active"), now).unwrap().unwrap();
+    assert_eq!(test.snapshot.store(Bdbs, generation, list(&[(1, "active"), (7, "pending")]), None, now), None);
+    assert!(shown(&test).contains(r#""active","uid":7"#));
+    test.snapshot.finished(test.at(500));
+    test.read(1_000, &[Bdbs], &list(&[(1, "active")]));
+    assert_eq!(shown(&test), r#"[{"status":"active","uid":1}]"#);
+}
+
+#[test]
+fn what_moves_is_not_looked_at_more_often_than_looking_takes() {
+    let mut test = Test::new();
+    test.snapshot.ask(&[Bdbs], test.start);
+    test.read(0, &[Bdbs], &moving("1"));
+    test.snapshot.stirred(test.at(0), &test.settings);
+    test.snapshot.finished(test.at(10));
+    // The next look takes three seconds, in which databases are changed.
+    test.read(510, &[Bdbs], &moving("2"));
+    test.snapshot.stirred(test.at(2_000), &test.settings);
+    test.snapshot.finished(test.at(3_510));
+    test.snapshot.stirred(test.at(3_600), &test.settings);
+    assert!(matches!(test.next(9_500), Next::Sleep(_)));
+    test.read(9_510, &[Bdbs], &moving("3"));
+}
+
+#[test]
+fn a_path_says_which_database_is_changed() {
+    for (path, uid) in [
+        ("/v1/bdbs/7", Some(7)),
+        ("/v1/bdbs/7/upgrade", Some(7)),
+        ("/v1/bdbs/7?x=y", Some(7)),
+        ("/v1/bdbs", None),
+        ("/v1/bdbs/alerts/7", None),
+        ("/v1/bdbs_x/7", None),
+    ] {
+        assert_eq!(database_of(path), uid, "{path}");
     }
 }

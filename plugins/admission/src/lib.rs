@@ -1,15 +1,14 @@
 //! Checks resources of Redis Enterprise before they are stored (reference, 3.20). The rules are those of the steps, run on the resource
-//! as if it were stored (3.2, 3.3); of the kinds that no step knows yet, rules of its own.
+//! as if it were stored (3.2, 3.3).
 //!
 //! What cannot be known yet is a warning, never a refusal: without the webhook, and after it, the steps judge again.
 
-mod active_active;
-mod remote_cluster;
-
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use stepwright_reaadb::Reaadb;
 use stepwright_rec::Rec;
 use stepwright_redb::Redb;
+use stepwright_rerc::Rerc;
 use stepwright_sdk::{Admission, Failure, Judged, Manifest, Plugin, Question, StepManifest, export_admission};
 
 const CLUSTER: &str = "admit-rec";
@@ -32,8 +31,8 @@ impl Admission for Rules {
             .description("Checks resources of Redis Enterprise before they are stored, by the rules of the steps")
             .check(part(&Rec::manifest(), CLUSTER, &["statefulsets", "claims", "rivals"], &["bootstrap"]))
             .check(part(&Redb::manifest(), DATABASE, &["clusters"], &["bdbs", "license", "policy"]))
-            .check(active_active::check(ACTIVE_ACTIVE))
-            .check(remote_cluster::check(REMOTE_CLUSTER))
+            .check(part(&Reaadb::manifest(), ACTIVE_ACTIVE, &["remote-clusters"], &[]))
+            .check(part(&Rerc::manifest(), REMOTE_CLUSTER, &["credentials"], &[]))
     }
 
     fn review(question: &Question) -> Result<Judged, Failure> {
@@ -49,8 +48,8 @@ impl Admission for Rules {
                 Ok(judged)
             }
             DATABASE => stepwright_redb::judge(&question.for_step(&Redb::manifest())?),
-            ACTIVE_ACTIVE => active_active::judge(question),
-            REMOTE_CLUSTER => remote_cluster::judge(question),
+            ACTIVE_ACTIVE => stepwright_reaadb::judge(&question.for_step(&Reaadb::manifest())?),
+            REMOTE_CLUSTER => stepwright_rerc::judge(&question.for_step(&Rerc::manifest())?),
             other => Err(Failure::transient(format!("there is no check `{other}`"))),
         }
     }

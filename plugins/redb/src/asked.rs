@@ -1,5 +1,5 @@
-//! What the spec names and the database itself does not show: roles and ACLs, which are read by calls, and alerts, which are a
-//! fact (REST reference, 6.7 and 9).
+//! What the spec names and the database itself does not show: roles, ACLs and alerts (REST reference, 6.7 and 9); and which databases
+//! there are at this moment.
 
 use std::collections::BTreeMap;
 
@@ -12,12 +12,11 @@ use crate::status::ALERTS;
 
 /// The id of the call that looks which databases there are now.
 const LOOK: &str = "look";
-/// Every id of a call that only reads begins so.
-const READ: &str = "read ";
 
+/// A role or an ACL.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Named {
+pub(crate) struct Named {
     uid: u64,
     name: String,
 }
@@ -28,17 +27,6 @@ pub(crate) struct Alert {
     enabled: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     threshold: Option<String>,
-}
-
-/// The reads that the spec needs of an existing database.
-pub(crate) fn calls(seen: &Seen<'_>) -> Vec<Call> {
-    let spec = &seen.database.spec;
-    let mut calls = Vec::new();
-    if !spec.roles_permissions.is_empty() {
-        calls.push(Call::get("read roles", "/v1/roles"));
-        calls.push(Call::get("read acls", "/v1/redis_acls"));
-    }
-    calls
 }
 
 /// Reads the names of all of the cluster's databases, as they are now, and what the license counts of each. The fact of this
@@ -54,25 +42,10 @@ pub(crate) fn listed(seen: &Seen<'_>) -> Option<Result<Vec<Bdb>, String>> {
     Some(listed.ok_or_else(|| reply.error_text()))
 }
 
-/// The round before this one read.
-pub(crate) fn was_read(seen: &Seen<'_>) -> bool {
-    seen.reply(READ).is_some()
-}
-
-/// Why something could not be read.
-pub(crate) fn unread(seen: &Seen<'_>) -> Option<String> {
-    let failed = seen.observed.replies.iter().find(|reply| reply.id.starts_with(READ) && !reply.is_success())?;
-    Some(format!("{} of the cluster are not known: {}", failed.id.trim_start_matches(READ), failed.error_text()))
-}
-
-fn named(seen: &Seen<'_>, what: &str) -> Option<Vec<Named>> {
-    seen.observed.reply(what).filter(|reply| reply.is_success())?.json()
-}
-
-/// `rolesPermissions` with uids, in the order of the database where it has the same. `None` while roles and ACLs were not
-/// read. What the cluster does not have comes back in words.
+/// `rolesPermissions` with uids, in the order of the database where it has the same. `None` while roles and ACLs are not
+/// known. What the cluster does not have comes back in words.
 pub(crate) fn roles(seen: &Seen<'_>, bdb: &Bdb) -> Option<Result<Vec<RolePermission>, String>> {
-    let (roles, acls) = (named(seen, "read roles")?, named(seen, "read acls")?);
+    let (roles, acls) = (seen.roles.known()?, seen.acls.known()?);
     let find = |all: &[Named], kind: &str, field: &str, name: &str| {
         all.iter().find(|one| one.name == name).map(|one| one.uid).ok_or_else(|| {
             let there: Vec<&str> = all.iter().map(|one| one.name.as_str()).collect();
@@ -80,8 +53,8 @@ pub(crate) fn roles(seen: &Seen<'_>, bdb: &Bdb) -> Option<Result<Vec<RolePermiss
         })
     };
     let pair = |it: &crate::spec::RolePermission| {
-        let role_uid = find(&roles, "role", "role", &it.role)?;
-        Ok(RolePermission { role_uid, redis_acl_uid: find(&acls, "ACL", "acl", &it.acl)? })
+        let role_uid = find(roles, "role", "role", &it.role)?;
+        Ok(RolePermission { role_uid, redis_acl_uid: find(acls, "ACL", "acl", &it.acl)? })
     };
     let wanted: Result<Vec<RolePermission>, String> = seen.database.spec.roles_permissions.iter().map(pair).collect();
     Some(wanted.map(|wanted| {
@@ -89,6 +62,13 @@ pub(crate) fn roles(seen: &Seen<'_>, bdb: &Bdb) -> Option<Result<Vec<RolePermiss
         let same = shown.len() == wanted.len() && wanted.iter().all(|one| shown.contains(one));
         if same { shown.to_vec() } else { wanted }
     }))
+}
+
+/// Why roles and ACLs that the spec names cannot be compared.
+pub(crate) fn roles_unknown(seen: &Seen<'_>) -> Option<String> {
+    let why = seen.roles.unknown().or_else(|| seen.acls.unknown())?;
+    let names = !seen.database.spec.roles_permissions.is_empty();
+    names.then(|| format!("roles and ACLs of the cluster are not known: {why}"))
 }
 
 /// Alerts of a database that are not as the spec says, or were once and are no longer in it. None, while they are not known.

@@ -105,6 +105,11 @@ impl Given {
         }
     }
 
+    /// Without anything that comes from Secrets.
+    pub(crate) fn only_modules(self) -> Self {
+        Self { module_list: self.module_list, ..Self::default() }
+    }
+
     pub(crate) fn names(&self) -> Vec<&'static str> {
         [
             (self.backup_location.is_some(), LOCATION),

@@ -155,7 +155,7 @@ pub(crate) fn keep(
     Ok(Decision::waiting(status, format!("changing {names} of database `{name}`"), SOON).call(step.call))
 }
 
-/// All that can be compared is as the spec says. What has to be read for that is read first.
+/// All that can be compared is as the spec says.
 fn rest(seen: &Seen<'_>, bdb: &Bdb, mut status: Status, sent: Option<(Outcome, &str)>) -> Decision {
     let name = seen.observed.name();
     match &sent {
@@ -166,27 +166,15 @@ fn rest(seen: &Seen<'_>, bdb: &Bdb, mut status: Status, sent: Option<(Outcome, &
         Some((Outcome::Busy | Outcome::NotFound | Outcome::Unknown(_), _)) => {
             return Decision::waiting(status, format!("database `{name}` is looked at again"), AFTER_SILENCE);
         }
-        // What was sent just now has settled it.
-        Some((Outcome::Accepted, kind)) if *kind == ALERT => status.settled(seen),
-        Some((Outcome::Accepted, _)) | None => {
-            let reads = asked::calls(seen);
-            if reads.is_empty() {
-                status.settled(seen);
-            } else if sent.is_some() {
-                // What was accepted is told before anything else is asked.
-                return Decision::waiting(status, format!("database `{name}` is being changed"), SOON);
-            } else if !asked::was_read(seen) {
-                let decision = Decision::waiting(status, format!("reading what database `{name}` refers to"), SOON);
-                return reads.into_iter().fold(decision, Decision::call);
-            } else if let Some(why) = asked::unread(seen) {
-                return Decision::waiting(status, why, 5);
-            } else {
-                status.settled(seen);
-            }
-        }
+        Some((Outcome::Accepted, _)) | None => {}
     }
+    if let Some(why) = asked::roles_unknown(seen) {
+        return Decision::waiting(status, why, None);
+    }
+    // What was sent just now has settled it.
+    status.settled(seen);
     if let Some(Err(why)) = asked::roles(seen, bdb) {
-        let mut decision = Decision::waiting(status, why.clone(), AFTER_REFUSAL);
+        let mut decision = Decision::waiting(status, why.clone(), None);
         decision.events.push(Event::warning("MissingRoleUIDs", why));
         return decision;
     }

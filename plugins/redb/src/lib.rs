@@ -10,6 +10,7 @@
 mod asked;
 mod backup;
 mod bdb;
+pub mod copy;
 mod decision;
 mod deletion;
 mod given;

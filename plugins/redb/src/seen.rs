@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 use stepwright_sdk::{Fact, FactPart, Failure, Manifest, Observation, Observe, Observed, StepManifest};
 
+use crate::asked::Named;
 use crate::bdb::Identity;
 use crate::settings::Bdb;
 use crate::spec::{Cluster, Database, said};
@@ -22,6 +23,9 @@ pub(crate) struct Seen<'a> {
     pub(crate) license: Fact<License>,
     cluster_settings: Fact<ClusterSettings>,
     pub(crate) policy: Fact<Policy>,
+    /// Read only where the spec names some.
+    pub(crate) roles: Fact<Vec<Named>>,
+    pub(crate) acls: Fact<Vec<Named>>,
     /// By database: alerts that are enabled.
     pub(crate) alerts: Fact<BTreeMap<String, BTreeMap<String, EnabledAlert>>>,
 }
@@ -126,6 +130,11 @@ pub(crate) fn manifest() -> Manifest {
         )
         .observe(Observe::new("own-secrets", "v1", "Secret").fields(["metadata.name"]))
         .facts(["bdbs", "license", "cluster", "policy", "alerts"])
+        // Somebody may rename one, or make it anew with another uid.
+        .fact_when("roles", "spec.rolesPermissions")
+        .fact_when("redis-acls", "spec.rolesPermissions")
+        .fact_part("roles", FactPart::fields(["uid", "name"]))
+        .fact_part("redis-acls", FactPart::fields(["uid", "name"]))
         // Of thousands of databases: this one, those that it copies, those that stand in its way by name or by port.
         .fact_part(
             "bdbs",
@@ -149,8 +158,6 @@ pub(crate) fn manifest() -> Manifest {
             "DELETE /v1/bdbs/*",
             "POST /v1/bdbs/*/upgrade",
             "POST /v1/bdbs/alerts/*",
-            "GET /v1/roles",
-            "GET /v1/redis_acls",
         ]);
     Manifest::new("redb", env!("CARGO_PKG_VERSION"))
         .description("Makes a Redis Enterprise database and keeps it as its resource says")
@@ -171,6 +178,8 @@ impl<'a> Seen<'a> {
             license: observed.fact("license"),
             cluster_settings: observed.fact("cluster"),
             policy: observed.fact("policy"),
+            roles: observed.fact("roles"),
+            acls: observed.fact("redis-acls"),
             alerts: observed.fact("alerts"),
         })
     }

@@ -22,7 +22,7 @@ use crate::version;
 #[derive(Serialize)]
 pub(crate) struct Creation {
     #[serde(flatten)]
-    settings: Settings,
+    pub(crate) settings: Settings,
     #[serde(flatten)]
     given: Given,
     #[serde(rename = "type")]
@@ -32,7 +32,7 @@ pub(crate) struct Creation {
     #[serde(skip_serializing_if = "Option::is_none")]
     authentication_redis_pass: Option<SecretValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    shard_key_regex: Option<&'static [Regex]>,
+    pub(crate) shard_key_regex: Option<&'static [Regex]>,
     /// What clients of the OSS cluster API expect; the default is not the same everywhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     hash_slots_policy: Option<&'static str>,
@@ -111,7 +111,7 @@ pub(crate) fn creation(seen: &Seen<'_>, cluster: &Cluster, secret: Option<&Datab
 
 /// The settings that the spec defines, with the documented default where it says nothing. Those that Redis Enterprise
 /// itself decides by default are left to it.
-fn settings(seen: &Seen<'_>, bdb: Option<&Bdb>) -> Settings {
+pub(crate) fn settings(seen: &Seen<'_>, bdb: Option<&Bdb>) -> Settings {
     let spec = &seen.database.spec;
     let or = |value: Option<&String>, default: &str| Some(said(value).unwrap_or(default).to_owned());
     let oss_cluster = spec.oss_cluster.unwrap_or_default();

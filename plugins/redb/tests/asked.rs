@@ -1,4 +1,4 @@
-//! Roles and ACLs, which are read by calls, alerts, which are a fact, and upgrades of the version.
+//! Roles, ACLs and alerts, which are facts, and upgrades of the version.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking, in its helpers too")]
 
 mod common;
@@ -22,18 +22,24 @@ fn wants_roles(over: &Value) -> Value {
 }
 
 fn with_roles(redb: &Value, bdbs: &Value) -> Given {
-    world(redb, bdbs).reply("read roles", 200, &roles()).reply("read acls", 200, &acls())
+    world(redb, bdbs).fact("roles", &roles()).fact("redis-acls", &acls())
 }
 
 #[test]
 fn roles_are_read_by_name_and_sent_by_uid() {
-    let first = plan(&world(&wants_roles(&json!({})), &json!([bdb(&json!({}))])));
-    let second = plan(&with_roles(&wants_roles(&json!({})), &json!([bdb(&json!({}))])));
-    assert_yaml_snapshot!(json!([first["calls"], second["calls"]]));
+    let sent = plan(&with_roles(&wants_roles(&json!({})), &json!([bdb(&json!({}))])));
+    assert_yaml_snapshot!(sent["calls"]);
     let given = bdb(&json!({ "roles_permissions": [{ "role_uid": 17, "redis_acl_uid": 2 }] }));
     let settled = plan(&with_roles(&wants_roles(&json!({})), &json!([given])));
     assert_eq!((&settled["calls"], &settled["progress"]), (&Value::Null, &json!("done")));
     assert_eq!(settled["status"]["managedFields"], json!(["rolesPermissions"]));
+
+    // Somebody made the role anew, and it has another uid by now.
+    let anew = json!([{ "uid": 4, "name": "DB Member" }, { "uid": 19, "name": "readers" }]);
+    let given = bdb(&json!({ "roles_permissions": [{ "role_uid": 17, "redis_acl_uid": 2 }] }));
+    let again =
+        plan(&world(&wants_roles(&json!({})), &json!([given])).fact("roles", &anew).fact("redis-acls", &acls()));
+    assert_eq!(again["calls"][0]["body"], json!({ "roles_permissions": [{ "role_uid": 19, "redis_acl_uid": 2 }] }));
 }
 
 #[test]
@@ -41,7 +47,7 @@ fn a_role_that_is_not_there_is_waited_for() {
     let spec = json!({ "spec": { "rolesPermissions": [{ "role": "nobody", "acl": "Read Only" }] } });
     let plan = plan(&with_roles(&wants_roles(&spec), &json!([bdb(&json!({}))])));
     let text = "spec.rolesPermissions.role: the cluster has no role `nobody`; it has DB Member, readers";
-    assert_eq!(plan["progress"], json!({ "waiting": text, "again": "Some(30s)" }));
+    assert_eq!(plan["progress"], json!({ "waiting": text, "again": "None" }));
     assert_eq!(events(&plan), [format!("Warning MissingRoleUIDs: {text}")]);
     assert_eq!(plan["calls"], Value::Null);
 }
@@ -55,12 +61,10 @@ fn roles_that_others_gave_are_left_alone_unless_they_were_ours() {
 }
 
 #[test]
-fn what_cannot_be_read_is_asked_again() {
-    let given = world(&wants_roles(&json!({})), &json!([bdb(&json!({}))]));
-    let plan =
-        plan(&given.reply("read roles", 501, &json!({ "message": "mixed versions" })).reply("read acls", 200, &acls()));
-    let text = "roles of the cluster are not known: HTTP status 501, mixed versions";
-    assert_eq!(plan["progress"], json!({ "waiting": text, "again": "Some(5s)" }));
+fn roles_that_are_not_known_are_waited_for() {
+    let plan = plan(&world(&wants_roles(&json!({})), &json!([bdb(&json!({}))])).fact("roles", &roles()));
+    let text = plan["progress"]["waiting"].as_str().unwrap();
+    assert!(text.starts_with("roles and ACLs of the cluster are not known: "), "{text}");
     assert_eq!(plan["calls"], Value::Null);
 }
 
@@ -118,15 +122,6 @@ fn alerts_that_still_have_to_be_turned_off_are_not_forgotten_by_another_change()
     let changing = bdb(&json!({ "memory_size": 536_870_912, "status": "active-change-pending", "action_uid": "a-2" }));
     let plan = plan(&world(&without, &json!([changing])).reply("update:memory_size", 200, &changing));
     assert_eq!(plan["status"]["managedFields"], json!(["alertSettings.bdb_size"]));
-}
-
-#[test]
-fn a_change_is_told_before_roles_are_read_again() {
-    let given = bdb(&json!({ "roles_permissions": [{ "role_uid": 17, "redis_acl_uid": 2 }] }));
-    let accepted = plan(&world(&wants_roles(&json!({})), &json!([given])).reply("update:memory_size", 200, &given));
-    assert_eq!(accepted["calls"], Value::Null);
-    assert_eq!(events(&accepted), ["Normal DatabaseUpdated: database `mydb`: memory_size put as the spec says"]);
-    assert_eq!(accepted["progress"]["again"], "Some(1s)");
 }
 
 /// A cluster with these versions and this policy.

@@ -344,7 +344,7 @@ proptest! {
     fn no_second_database(
         bdbs in proptest::option::of(proptest::collection::vec(any_bdb(), 0..3)),
         status in "active|pending||creation-failed", uid in proptest::option::of("[1-3]"), generation in 1i64..4,
-        reply in proptest::option::of(("create|update:memory_size|upgrade:redis_version|alerts:bdb_size|read roles|delete|remove", prop_oneof![Just(0u16), Just(200), Just(307), Just(404), Just(406), Just(409), Just(503), Just(504)])),
+        reply in proptest::option::of(("create|update:memory_size|upgrade:redis_version|alerts:bdb_size|delete|remove", prop_oneof![Just(0u16), Just(200), Just(307), Just(404), Just(406), Just(409), Just(503), Just(504)])),
         state in "Running|Initializing", deleting in any::<bool>(), has_secret in any::<bool>(),
     ) {
         let redb = active_redb(&json!({

@@ -1,7 +1,7 @@
 //! What a plugin says of itself. Mirrors the host's type without depending on the host, so that guests stay small;
 //! a test holds the two together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -70,6 +70,14 @@ pub struct StepManifest {
     takes: Vec<Takes>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     resets: BTreeMap<String, serde_json::Value>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    follows: BTreeSet<String>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    begins: BTreeSet<TypeRef>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    retires: bool,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    system_secrets: BTreeSet<String>,
     calls: Vec<String>,
     clock: bool,
     limits: Limits,
@@ -88,6 +96,10 @@ impl StepManifest {
             writes: Vec::new(),
             takes: Vec::new(),
             resets: BTreeMap::new(),
+            follows: BTreeSet::new(),
+            begins: BTreeSet::new(),
+            retires: false,
+            system_secrets: BTreeSet::new(),
             calls: Vec::new(),
             clock: false,
             limits: Limits::default(),
@@ -135,6 +147,31 @@ impl StepManifest {
     /// that the request is done by naming the field, with that value, among its [`defaults`](crate::Plan::defaults).
     pub fn resets(mut self, field: &str, rests_at: impl Into<serde_json::Value>) -> Self {
         self.resets.insert(field.into(), rests_at.into());
+        self
+    }
+
+    /// A field of the primary's spec that follows something elsewhere: what a plan's [`defaults`](crate::Plan::defaults) say of it
+    /// is put there, whatever stands there.
+    pub fn follows(mut self, field: &str) -> Self {
+        self.follows.insert(field.into());
+        self
+    }
+
+    /// A kind of which the plan may [begin](crate::Plan::begin) objects: one that is there is left as it is.
+    pub fn begins(mut self, api_version: &str, kind: &str) -> Self {
+        self.begins.insert(TypeRef { api_version: api_version.into(), kind: kind.into() });
+        self
+    }
+
+    /// A plan whose note has `retire`, a text that says why, has the host delete the primary.
+    pub fn retires(mut self) -> Self {
+        self.retires = true;
+        self
+    }
+
+    /// Secrets of the managed system's namespace whose values calls may hold, by name: `login-$(spec.peers[].name)`.
+    pub fn system_secrets<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
+        self.system_secrets.extend(names.into_iter().map(str::to_owned));
         self
     }
 
@@ -293,7 +330,7 @@ impl PolicyManifest {
 }
 
 /// An API version and kind.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TypeRef {
     /// `v1`, `apps/v1`.
@@ -336,6 +373,7 @@ enum Within {
     Primary,
     System,
     SameSystem,
+    Anywhere,
 }
 
 impl Within {
@@ -411,6 +449,12 @@ impl Observe {
     /// Objects that belong to the same managed system as the primary, in whichever namespace that the operator watches.
     pub fn of_same_system(mut self) -> Self {
         self.within = Within::SameSystem;
+        self
+    }
+
+    /// Objects in whichever namespace that the operator watches.
+    pub fn anywhere(mut self) -> Self {
+        self.within = Within::Anywhere;
         self
     }
 

@@ -177,6 +177,24 @@ impl Plan {
         self
     }
 
+    /// Makes an object, of a kind that the manifest [begins](crate::StepManifest::begins), where it is not there; what is there is left
+    /// as it is.
+    pub fn begin(
+        mut self,
+        api_version: &str,
+        kind: &str,
+        namespace: impl Into<String>,
+        name: impl Into<String>,
+        body: &impl Serialize,
+    ) -> Self {
+        let mut object = self.object(api_version, kind, name.into(), body);
+        if let Some(object) = &mut object {
+            object.id.namespace = Some(namespace.into());
+        }
+        self.desired.extend(object);
+        self
+    }
+
     /// Sets fields on an object in the primary's namespace that somebody else makes.
     pub fn amend(mut self, api_version: &str, kind: &str, name: impl Into<String>, body: &impl Serialize) -> Self {
         let object = self.object(api_version, kind, name.into(), body);

@@ -22,6 +22,7 @@ fn the_host_reads_every_part_of_a_manifest() {
             .observe(Observe::new("mine", "apps/v1", "StatefulSet").fields(["status"]))
             .observe(Observe::new("nodes", "v1", "Node").all().when("spec.rack").optional())
             .observe(Observe::new("things", "example.com/v1", "Thing").all().of_same_system())
+            .observe(Observe::new("others", "example.com/v1", "Thing").all().anywhere())
             .facts(["bdbs"])
             .fact_when("ldap", "spec.ldap")
             .fact_part("bdbs", FactPart::having("name", "$(metadata.name)").or_having("port", "$(spec.port)"))
@@ -29,6 +30,10 @@ fn the_host_reads_every_part_of_a_manifest() {
             .writes("v1", "Service")
             .takes("v1", "Service", ["spec.type"])
             .resets("spec.recover", false)
+            .follows("spec.copies")
+            .begins("example.com/v1", "Thing")
+            .retires()
+            .system_secrets(["login-$(spec.peers[].name)"])
             .calls(["PUT /v1/bdbs/*"])
             .clock()
             .limits(Limits { milliseconds: 20, ..Limits::default() }),
@@ -43,10 +48,10 @@ fn the_host_reads_every_part_of_a_manifest() {
     let every = host::Select::Labels(Default::default());
     assert_eq!(
         selects,
-        [host::Select::Labels(labels), every.clone(), names, host::Select::Owned, every.clone(), every]
+        [host::Select::Labels(labels), every.clone(), names, host::Select::Owned, every.clone(), every.clone(), every]
     );
     let within: Vec<_> = step.observes[4..].iter().map(|observe| observe.within).collect();
-    assert_eq!(within, [host::Within::Primary, host::Within::SameSystem]);
+    assert_eq!(within, [host::Within::Primary, host::Within::SameSystem, host::Within::Anywhere]);
     let nodes = &step.observes[4];
     assert_eq!((nodes.when.as_deref(), nodes.optional), (Some("spec.rack"), true));
     assert!(step.observes[..4].iter().all(host::Observe::is_required));
@@ -56,6 +61,10 @@ fn the_host_reads_every_part_of_a_manifest() {
         ("v1/Service", "spec.type")
     );
     assert_eq!(step.resets, [("spec.recover".to_owned(), false.into())].into());
+    assert_eq!(step.follows, ["spec.copies".to_owned()].into());
+    assert_eq!(step.begins.iter().map(ToString::to_string).collect::<Vec<_>>(), ["example.com/v1/Thing"]);
+    assert!(step.retires);
+    assert_eq!(step.system_secrets, ["login-$(spec.peers[].name)".to_owned()].into());
     assert_eq!(step.facts, ["bdbs"]);
     let having = |path: &str, value: &str| [(path.to_owned(), value.to_owned())].into();
     let items = vec![having("name", "$(metadata.name)"), having("port", "$(spec.port)")];

@@ -65,7 +65,7 @@ fn of_bdb(ask: &Ask<'_>, bdb: &Bdb) -> Object {
     let percent = alerts.get("bdb_size").and_then(|one| one.get("threshold")?.as_str()?.parse::<u64>().ok());
     let full = percent.is_some_and(|percent| room > 0 && used * 100 > room * percent);
     turn_on(&mut alerts, "bdb_size", full.then_some(bdb.changed));
-    alerts
+    alerts.own()
 }
 
 /// Says that an alert is on, if it is enabled.

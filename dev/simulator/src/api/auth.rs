@@ -50,7 +50,7 @@ impl Caller {
         let section = call.path.get(1).map_or("", String::as_str);
         let allowed = match (call.reads(), section) {
             (true, _) => self.roles.iter().any(|role| role != "none"),
-            (false, "bdbs" | "crdbs") => self.has(&["admin", "cluster_member", "db_member"]),
+            (false, "bdbs" | "crdbs" | "crdb_tasks") => self.has(&["admin", "cluster_member", "db_member"]),
             (false, "shards") => self.has(&["admin", "cluster_member", "db_member"]),
             // Everybody may change their own password and get a token; the handler looks closer.
             (false, "users")

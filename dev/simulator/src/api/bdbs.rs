@@ -10,6 +10,7 @@ use crate::{
     state::{
         Bdb, BdbStatus, Command, NodeRecord, Object, Refusal, ShardRole,
         bdbs::{BdbCommand, PasswordChange},
+        crdb::check_crdt_change,
         refusal::Shape,
         transfer::{TransferKind, places_in},
     },
@@ -46,6 +47,7 @@ async fn one(ask: &Ask<'_>, id: u32, rest: &[&str]) -> Result<Reply, Refusal> {
             body.insert("authentication_admin_pass".to_owned(), json!(bdb.internal_password(state).get(..20)));
             update(ask, id, body, false).await
         }
+        ("DELETE", []) if state.crdb_of(id).is_some() => Err(not_on_crdt("delete it with DELETE /v1/crdbs/{guid}")),
         ("DELETE", []) => ask.change(Command::Bdb(BdbCommand::Delete { uid: id })).await.map(reply),
         ("GET", ["shards"]) => Ok(Reply::json(ask.fields(super::shards::list(ask, Some(id))))),
         ("PUT" | "POST" | "DELETE", ["passwords"]) => {
@@ -69,6 +71,9 @@ async fn one(ask: &Ask<'_>, id: u32, rest: &[&str]) -> Result<Reply, Refusal> {
         }
         ("POST", ["actions", word @ ("export" | "import")]) => {
             let kind = if *word == "import" { TransferKind::Import } else { TransferKind::Export };
+            if kind == TransferKind::Import && state.crdb_of(id).is_some() {
+                return Err(not_on_crdt("what is imported would not reach the other clusters"));
+            }
             let places = places_in(kind, &ask.call.object()?)?;
             ask.change(Command::Bdb(BdbCommand::Transfer { uid: id, kind, places })).await.map(reply)
         }
@@ -109,6 +114,7 @@ fn stored(bdb: &Bdb) -> Value {
 /// The object with what nodes tell of its sources.
 fn shown(ask: &Ask<'_>, bdb: &Bdb) -> Value {
     let mut view = bdb.view(ask.state);
+    show_instances(ask, bdb, &mut view);
     let Some(sources) = view.get_mut("replica_sources").and_then(Value::as_array_mut).filter(|list| !list.is_empty())
     else {
         return view;
@@ -138,6 +144,30 @@ fn shown(ask: &Ask<'_>, bdb: &Bdb) -> Value {
     view
 }
 
+/// How the other instances of an Active-Active database are followed.
+fn show_instances(ask: &Ask<'_>, bdb: &Bdb, view: &mut Value) {
+    let Some(sources) = view.get_mut("crdt_sources").and_then(Value::as_array_mut).filter(|list| !list.is_empty())
+    else {
+        return;
+    };
+    let reports = ask.node.observed();
+    for source in sources.iter_mut().filter_map(Value::as_object_mut) {
+        let id = source.get("uid").and_then(Value::as_u64).unwrap_or(0);
+        let mut links = reports.values().flat_map(|(_, report)| &report.links);
+        let link = links.find(|((uid, instance), _)| *uid == bdb.uid && u64::from(*instance) == id);
+        let link = link.map(|(_, link)| link.clone()).unwrap_or_default();
+        let status = if link.status.is_empty() { "out-of-sync".to_owned() } else { link.status };
+        for (key, value) in [
+            ("status", json!(status)),
+            ("lag", json!(link.lag)),
+            ("last_error", json!(link.last_error)),
+            ("last_update", json!(link.last_update)),
+        ] {
+            source.insert(key.to_owned(), value);
+        }
+    }
+}
+
 fn stopped_by_fault(ask: &Ask<'_>) -> Result<(), Refusal> {
     let faults = &ask.node.faults;
     if faults.stands(&Kind::LicenseExpired) {
@@ -153,8 +183,19 @@ fn stopped_by_fault(ask: &Ask<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
+fn not_on_crdt(why: &str) -> Refusal {
+    Refusal::new(
+        406,
+        "not_supported_action_on_crdt",
+        format!("the database is a part of an Active-Active database: {why}"),
+    )
+}
+
 async fn create(ask: &Ask<'_>, body: Object) -> Result<Reply, Refusal> {
     stopped_by_fault(ask)?;
+    if body.get("crdt") == Some(&json!(true)) {
+        return Err(Refusal::bad_request("an Active-Active database is made with POST /v1/crdbs"));
+    }
     ask.change(Command::Bdb(BdbCommand::Create { body })).await.map(reply)
 }
 
@@ -162,6 +203,12 @@ async fn update(ask: &Ask<'_>, uid: u32, patch: Object, flush: bool) -> Result<R
     stopped_by_fault(ask)?;
     if ask.node.faults.strikes(&Kind::Busy) {
         return Err(Refusal::busy(format!("database {uid} is busy")));
+    }
+    if ask.state.crdb_of(uid).is_some() {
+        ask.state.bdb(uid).and_then(|bdb| check_crdt_change(bdb, &patch))?;
+        if flush {
+            return Err(not_on_crdt("flush it with PUT /v1/crdbs/{guid}/flush"));
+        }
     }
     ask.change(Command::Bdb(BdbCommand::Update { uid, patch, flush })).await.map(reply)
 }

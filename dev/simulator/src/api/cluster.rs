@@ -70,7 +70,6 @@ pub(super) async fn route(ask: &Ask<'_>, path: &[&str]) -> Result<Reply, Refusal
         ("GET", ["v1", "cluster", "actions"]) => Ok(Reply::json(json!({"actions": []}))),
         ("POST", ["v1", "cluster", "actions", "change_master"]) => change_master(ask).await,
         ("GET", ["v1", "cluster", "module-capabilities"]) => Ok(Reply::json(json!({"all_capabilities": []}))),
-        ("GET", ["v1", "crdbs"]) => Ok(Reply::json(json!([]))),
         ("GET", ["v1", "modules"]) => Ok(Reply::json(json!(state.all_modules()))),
         ("GET", ["v1", "modules", id]) => {
             let found = state.all_modules().into_iter().find(|one| one.get("uid").and_then(Value::as_str) == Some(id));

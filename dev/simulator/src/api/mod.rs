@@ -7,6 +7,7 @@ mod alerts;
 mod auth;
 mod bdbs;
 mod cluster;
+mod crdbs;
 mod nodes;
 mod older;
 mod peer;
@@ -20,6 +21,7 @@ use http::{HeaderMap, Uri};
 use serde_json::{Value, json};
 
 pub use auth::Caller;
+pub(crate) use crdbs::own_status;
 
 use crate::{
     bootstrap,
@@ -259,8 +261,13 @@ async fn dispatch(node: &Arc<Node>, call: &Call, trusted: Option<Caller>) -> Res
     };
     if !leads {
         let (_, address) = leader.ok_or_else(Refusal::no_quorum)?;
-        // The local `rladmin` and clusters that were told so get no redirect (REST reference, 1.5).
-        if ask.caller.root || snapshot.state.flag("handle_redirects") {
+        // The local `rladmin` and clusters that were told so get no redirect (REST reference, 1.5), nor do other clusters, which
+        // cannot be expected to reach this one's addresses.
+        let of_peer = path.last() == Some(&"_peer");
+        if of_peer {
+            ask.caller.permitted(call)?;
+        }
+        if ask.caller.root || of_peer || snapshot.state.flag("handle_redirects") {
             return forward(call, &address).await;
         }
         let mut reply = Reply::html(307, String::new());
@@ -323,10 +330,11 @@ async fn newest(ask: &Ask<'_>, path: &[&str]) -> Result<Reply, Refusal> {
         ["v1", "nodes", ..] => nodes::route(ask, path).await,
         ["v1", "shards", ..] => shards::route(ask, path).await,
         ["v1" | "v2", "actions", ..] => shards::actions(ask, path),
+        ["v1", "crdbs" | "crdb_tasks", ..] => crdbs::route(ask, path).await,
         ["v1", "users" | "roles" | "redis_acls" | "ldap_mappings", ..] => users::route(ask, path).await,
         [
             "v1",
-            "cluster" | "license" | "logs" | "suffixes" | "suffix" | "modules" | "cm_settings" | "proxies" | "crdbs"
+            "cluster" | "license" | "logs" | "suffixes" | "suffix" | "modules" | "cm_settings" | "proxies"
             | "jsonschema" | "ocsp" | "metrics_config",
             ..,
         ]

@@ -28,7 +28,7 @@ use crate::{
 const HEARTBEAT: Duration = Duration::from_millis(200);
 
 /// How often the other nodes of a cluster without data get the state: it may be large, and is on nobody's disk.
-const SELDOM: Duration = Duration::from_secs(5);
+const SELDOM: Duration = Duration::from_secs(30);
 
 /// A peer that has not answered in this time will not.
 const PEER_LIMIT: Duration = Duration::from_millis(1000);

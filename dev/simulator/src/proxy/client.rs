@@ -16,6 +16,7 @@ use super::{
     transaction::Transaction,
 };
 use crate::{
+    crdt::{self, GREETING, feed},
     resp::{self, Connection, Words},
     slots,
 };
@@ -28,24 +29,30 @@ const PLAIN: [&str; 30] = [
 ];
 
 /// After these a connection carries what was not asked for one by one.
-const STREAMS: [&str; 6] = ["SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "MONITOR", "SYNC", "PSYNC"];
+pub(super) const STREAMS: [&str; 6] = ["SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "MONITOR", "SYNC", "PSYNC"];
 
 /// A command or transaction under way may keep a resharding waiting for so long; then its connection is cut.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// A connection to a shard, opened when it is first needed.
-struct Shard {
-    place: Place,
+pub(super) struct Shard {
+    pub(super) place: Place,
     connection: Option<Connection>,
+    /// As the cluster itself, for what is written to an Active-Active database.
+    pub(super) inner: Option<crdt::Shard>,
 }
 
 pub(super) struct Client {
     hall: Hall,
-    route: Arc<Route>,
-    shards: Vec<Shard>,
+    pub(super) route: Arc<Route>,
+    pub(super) shards: Vec<Shard>,
     /// What a new connection to a shard is to be told: who the client is and which protocol it speaks.
-    greetings: Vec<(String, Words)>,
+    pub(super) greetings: Vec<(String, Words)>,
     pub(super) transaction: Option<Transaction>,
+    /// Whether it is known who the client is.
+    pub(super) known: bool,
+    /// Keys that a transaction writes.
+    pub(super) later: Vec<Vec<u8>>,
     pass: Option<OwnedRwLockReadGuard<()>>,
 }
 
@@ -58,6 +65,8 @@ pub(super) async fn attend<S: AsyncRead + AsyncWrite + Unpin>(stream: S, hall: H
         route,
         greetings: Vec::new(),
         transaction: None,
+        known: false,
+        later: Vec::new(),
         pass: None,
     };
     let mut stream = BufReader::new(stream);
@@ -70,6 +79,9 @@ pub(super) async fn attend<S: AsyncRead + AsyncWrite + Unpin>(stream: S, hall: H
         let Some(words) = words else { return Ok(()) };
         client.enter().await?;
         let name = words.first().map(|name| String::from_utf8_lossy(name).to_uppercase()).unwrap_or_default();
+        if name == GREETING {
+            return client.feed(stream, &words).await;
+        }
         if client.streams(&name, &words) {
             return client.relay(stream, &words).await;
         }
@@ -107,7 +119,8 @@ fn connect(route: &Route, mut old: Vec<Shard>) -> Vec<Shard> {
     let mut shards = Vec::new();
     for place in &route.shards {
         let known = old.iter_mut().find(|one| (&one.place.host, one.place.port) == (&place.host, place.port));
-        shards.push(Shard { place: place.clone(), connection: known.and_then(|one| one.connection.take()) });
+        let (connection, inner) = known.map(|one| (one.connection.take(), one.inner.take())).unwrap_or_default();
+        shards.push(Shard { place: place.clone(), connection, inner });
     }
     shards
 }
@@ -127,6 +140,9 @@ impl Client {
         let newest = self.hall.routes.borrow().clone();
         if newest != self.route {
             self.shards = connect(&newest, std::mem::take(&mut self.shards));
+            if newest.crdt != self.route.crdt {
+                self.shards.iter_mut().for_each(|shard| shard.inner = None);
+            }
             self.route = newest;
         }
         Ok(())
@@ -138,7 +154,7 @@ impl Client {
 
     fn streams(&self, name: &str, words: &Words) -> bool {
         let tracking = name == "CLIENT" && words.get(1).is_some_and(|word| word.eq_ignore_ascii_case(b"TRACKING"));
-        if self.sharded() {
+        if self.sharded() || self.route.crdt.is_some() {
             // With the newer protocol such a client could go on with commands that belong elsewhere.
             matches!(name, "SUBSCRIBE" | "PSUBSCRIBE") && !self.speaks_resp3()
         } else {
@@ -148,6 +164,22 @@ impl Client {
 
     fn speaks_resp3(&self) -> bool {
         self.greetings.iter().any(|(name, words)| name == "HELLO" && words.get(1).is_some_and(|word| word == b"3"))
+    }
+
+    /// The client is another cluster's link.
+    async fn feed<S: AsyncRead + AsyncWrite + Unpin>(
+        mut self,
+        mut stream: BufReader<S>,
+        words: &Words,
+    ) -> io::Result<()> {
+        self.pass = None;
+        let Some(replica) = &self.route.crdt else { return Ok(()) };
+        let places: Vec<Place> = self.route.shards.clone();
+        let stands = || {
+            let newest = self.hall.routes.borrow();
+            newest.shards == places && newest.crdt.as_ref() == Some(replica)
+        };
+        feed::serve(&self.hall.node, &mut stream, words, replica, &places, stands).await
     }
 
     /// Passes bytes between the client and the first shard. A subscriber stays where it is when shards are added.
@@ -210,16 +242,26 @@ impl Client {
         if let Some(reply) = self.as_cluster(name, &words).await? {
             return Ok(reply);
         }
+        if let Some(reply) = self.replicated(name, &words).await? {
+            return Ok(reply);
+        }
         if let Some(reply) = self.in_transaction(name, &words).await? {
+            if self.transaction.is_none() {
+                self.note_transaction().await?;
+            }
             return Ok(reply);
         }
         match name {
-            "AUTH" | "HELLO" => self.greet(name, words).await,
+            "AUTH" | "HELLO" => {
+                self.known = false;
+                self.greet(name, words).await
+            }
             "CLIENT" if words.get(1).is_some_and(|word| word.eq_ignore_ascii_case(b"SETNAME")) => {
                 self.greet("CLIENT SETNAME", words).await
             }
             "RESET" => {
                 self.greetings.clear();
+                self.known = false;
                 self.first_of_all(&words).await
             }
             "SELECT" if words.get(1).is_some_and(|word| word != b"0") => Ok(error("ERR DB index is out of range")),

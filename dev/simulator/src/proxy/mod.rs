@@ -6,6 +6,7 @@
 mod client;
 mod merge;
 mod oss;
+mod replicated;
 mod transaction;
 
 use std::{
@@ -25,6 +26,7 @@ use tokio::{
 use tracing::{debug, warn};
 
 use crate::{
+    crdt::Replica,
     node::Node,
     peers::EndpointReport,
     settings::dial,
@@ -56,6 +58,8 @@ pub struct Route {
     pub oss: Option<oss::Oss>,
     /// Whether shards may hold keys that are not theirs, which clients must not see.
     pub trimming: bool,
+    /// What the database is a part of, if it is Active-Active.
+    pub crdt: Option<Replica>,
 }
 
 /// What an endpoint listens for (REST reference, 6.2).
@@ -95,16 +99,20 @@ impl Route {
         };
         let mut shards: Vec<_> = masters.filter_map(place).collect();
         shards.sort();
+        let crdt = Replica::of(state, bdb);
         Self {
             port: bdb.endpoint.port,
             tls: match bdb.text("tls_mode") {
                 "enabled" => Tls::Required,
                 "replica_ssl" => Tls::Possible,
+                // Other clusters may come through what leads them here by the name that TLS tells.
+                _ if crdt.is_some() => Tls::Possible,
                 _ => Tls::Off,
             },
             trusted: bdb.trusted_clients(state),
             certificate: state.certificates.get("proxy").cloned(),
             shards,
+            crdt,
             oss: None,
             held: bdb.reshard.as_ref().and_then(|reshard| reshard.held()),
             trimming: bdb.reshard.as_ref().is_some_and(|reshard| matches!(reshard.stage, Stage::Cut | Stage::Trim)),
@@ -121,6 +129,7 @@ impl Route {
 /// What every client of a proxy shares.
 #[derive(Clone)]
 struct Hall {
+    node: Arc<Node>,
     /// The newest route.
     routes: watch::Receiver<Arc<Route>>,
     /// A command under way holds it for reading, so that whoever gets it for writing knows that there is none.
@@ -150,7 +159,7 @@ pub async fn serve(node: Arc<Node>, uid: u32, mut routes: watch::Receiver<Option
             }
         };
         let (sender, receiver) = watch::channel(Arc::new(route.clone()));
-        let hall = Hall { routes: receiver, gate: Arc::new(RwLock::new(())) };
+        let hall = Hall { node: Arc::clone(&node), routes: receiver, gate: Arc::new(RwLock::new(())) };
         let mut clients = JoinSet::new();
         let (mut quieting, mut held) = (JoinSet::new(), None);
         quiet(&mut quieting, &hall, route.held);

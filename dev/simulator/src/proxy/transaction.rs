@@ -20,6 +20,13 @@ pub(super) struct Transaction {
     spoiled: bool,
 }
 
+impl Transaction {
+    /// Whether commands are kept back now.
+    pub(super) fn is_open(&self) -> bool {
+        self.opened
+    }
+}
+
 impl Client {
     /// The reply, if the command is a part of a transaction.
     pub(super) async fn in_transaction(&mut self, name: &str, words: &Words) -> io::Result<Option<Vec<u8>>> {

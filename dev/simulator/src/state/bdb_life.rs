@@ -82,7 +82,7 @@ impl ClusterState {
         }
     }
 
-    fn create_bdb(&mut self, body: Object, ctx: &Context) -> Result<Value, Refusal> {
+    pub(super) fn create_bdb(&mut self, body: Object, ctx: &Context) -> Result<Value, Refusal> {
         self.license_allows(ctx)?;
         let mut config = defaults::bdb();
         for key in ["proxy_policy", "shards_placement"] {
@@ -122,13 +122,13 @@ impl ClusterState {
             changed: ctx.now,
             due: 0,
             rollback: None,
-            alerts: defaults::bdb_alerts(),
+            alerts: defaults::bdb_alerts().into(),
             traffic_stopped: false,
             recovering: false,
             reshard: None,
             transfer: None,
             backup_tried: 0,
-            config,
+            config: config.into(),
         };
         self.validate(&bdb)?;
         let placeable = self.nodes.values().filter(|node| node.accepts_shards() && node.voter).count();
@@ -319,6 +319,6 @@ impl ClusterState {
                 }
             }
         }
-        Ok(Value::Object(bdb.alerts.clone()))
+        Ok(Value::Object(bdb.alerts.clone().own()))
     }
 }

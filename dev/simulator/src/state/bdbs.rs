@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::shared::Shared;
 use super::{
     ClusterState, Object, Refusal, digest,
     reshard::{Reshard, Stage},
@@ -95,7 +96,7 @@ pub struct Endpoint {
 /// What a change replaces, until it is carried out.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Rollback {
-    pub(super) config: Object,
+    pub(super) config: Shared<Object>,
     pub(super) passwords: Vec<String>,
     pub(super) shards: Vec<Shard>,
 }
@@ -112,7 +113,7 @@ pub struct Bdb {
     /// Number.
     pub uid: u32,
     /// Configuration fields, complete.
-    pub config: Object,
+    pub config: Shared<Object>,
     /// Status.
     pub status: BdbStatus,
     /// Grows with every change that processes must carry out.
@@ -134,7 +135,7 @@ pub struct Bdb {
     /// What a failed change goes back to.
     pub rollback: Option<Rollback>,
     /// Alert settings and states.
-    pub alerts: Object,
+    pub alerts: Shared<Object>,
     /// Whether an administrator stopped the traffic.
     pub traffic_stopped: bool,
     /// Whether a recovery was started.
@@ -355,7 +356,7 @@ impl Bdb {
                 }
             }
         }
-        Value::Object(view)
+        Value::Object(view.own())
     }
 
     fn endpoints_view(&self, state: &ClusterState) -> Value {

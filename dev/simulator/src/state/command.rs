@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::{
-    Certificate, ClusterState, Context, License, Object, Refusal, bdbs::BdbCommand, migration::MigrationCommand,
-    nodes::NodeCommand, optional::Part, users::UserCommand,
+    Certificate, ClusterState, Context, License, Object, Refusal, bdbs::BdbCommand, crdb::CrdbCommand,
+    migration::MigrationCommand, nodes::NodeCommand, optional::Part, users::UserCommand,
 };
 
 /// One change.
@@ -14,6 +14,8 @@ pub enum Command {
     Node(NodeCommand),
     /// Of a database.
     Bdb(BdbCommand),
+    /// Of an Active-Active database.
+    Crdb(CrdbCommand),
     /// Of a shard on its way to another node.
     Migration(MigrationCommand),
     /// Of a user, role or ACL.
@@ -44,6 +46,7 @@ impl ClusterState {
         match command {
             Command::Node(command) => self.apply_node(command, ctx),
             Command::Bdb(command) => self.apply_bdb(command, ctx),
+            Command::Crdb(command) => self.apply_crdb(command, ctx),
             Command::Migration(command) => self.apply_migration(command, ctx),
             Command::User(command) => self.apply_user(command, ctx),
             Command::Settings(patch) => {

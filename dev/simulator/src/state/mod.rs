@@ -9,6 +9,7 @@ mod bdb_rescue;
 mod bdb_rules;
 pub mod bdbs;
 pub mod command;
+pub mod crdb;
 pub mod defaults;
 pub mod license;
 pub mod migration;
@@ -18,6 +19,9 @@ pub mod optional;
 pub mod placement;
 pub mod refusal;
 pub mod reshard;
+pub mod shared;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod transfer;
 pub mod users;
 pub mod versions;
@@ -126,6 +130,12 @@ pub struct ClusterState {
     /// Modules beside those that come with the product.
     #[serde(default)]
     pub modules: Vec<Value>,
+    /// Active-Active databases by their identifier (11).
+    #[serde(default)]
+    pub crdbs: BTreeMap<String, crdb::Crdb>,
+    /// Tasks on them.
+    #[serde(default)]
+    pub crdb_tasks: BTreeMap<String, crdb::CrdbTask>,
     /// Actions, running and finished (7).
     pub actions: Vec<Action>,
     /// Event log (4.5), newest last.
@@ -183,6 +193,8 @@ impl ClusterState {
             parts: optional::Parts::new(),
             modules: Vec::new(),
             migrations: Vec::new(),
+            crdbs: BTreeMap::new(),
+            crdb_tasks: BTreeMap::new(),
             actions: Vec::new(),
             log: Vec::new(),
             secret: digest(&[&entropy, "secret"]),

@@ -11,6 +11,8 @@ pub enum Shape {
     B,
     /// As B with `status_code`: `/v4`.
     C,
+    /// A problem with `title` and `detail`: Active-Active.
+    D,
 }
 
 /// A refused request.
@@ -65,6 +67,10 @@ impl Refusal {
             Shape::A => json!({"error_code": self.code, "message": self.message}),
             Shape::B => json!({"error_code": self.code, "description": self.message}),
             Shape::C => json!({"error_code": self.code, "description": self.message, "status_code": self.status}),
+            Shape::D => {
+                let title = http::StatusCode::from_u16(self.status).ok().and_then(|status| status.canonical_reason());
+                json!({"type": "about:blank", "title": title, "status": self.status, "detail": self.message})
+            }
         }
     }
 }

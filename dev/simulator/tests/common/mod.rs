@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part of this")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "this is test code, though not in a #[test]")]
 
+pub mod crdb;
 pub mod writer;
 
 use std::{
@@ -36,6 +37,12 @@ pub async fn until<T, F: AsyncFnMut() -> Option<T>>(what: &str, mut ask: F) -> T
     }
 }
 
+/// Where a node binds.
+pub fn host(net: u8, index: u8) -> String {
+    // The process id keeps runs of the same test apart, the net keeps tests of one run apart.
+    format!("127.{net}.{}.{index}", std::process::id() % 250 + 1)
+}
+
 /// One node.
 pub struct Node {
     pub host: String,
@@ -43,21 +50,25 @@ pub struct Node {
     pub data: PathBuf,
     /// Version that it claims from its next start on.
     pub version: Option<&'static str>,
+    /// Further words of its command line.
+    pub more: Vec<String>,
+    /// FQDN of the cluster that it founds.
+    pub cluster: &'static str,
     name: String,
     child: Option<Child>,
 }
 
 impl Node {
     fn new(folder: &Path, net: u8, index: u8) -> Self {
-        // The process id keeps runs of the same test apart, the net keeps tests of one run apart.
-        let third = std::process::id() % 250 + 1;
-        let host = format!("127.{net}.{third}.{index}");
-        let address = format!("10.{net}.{third}.{index}");
+        let host = host(net, index);
+        let address = host.replacen("127.", "10.", 1);
         Self {
             host,
             address,
             data: folder.join(format!("node-{index}")),
             version: None,
+            more: Vec::new(),
+            cluster: CLUSTER,
             name: format!("rec-{}", index - 1),
             child: None,
         }
@@ -72,6 +83,7 @@ impl Node {
             .arg("--data")
             .arg(&self.data)
             .args(self.version.iter().flat_map(|version| ["--software-version", version]))
+            .args(&self.more)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -152,7 +164,7 @@ impl Node {
     pub async fn found(&self) {
         until("a node that answers", async || self.raw("GET", "/v1/bootstrap", &[], &Value::Null).await).await;
         let body = json!({
-            "action": "create_cluster", "cluster": {"name": CLUSTER}, "node": {"identity": {"addr": self.address}},
+            "action": "create_cluster", "cluster": {"name": self.cluster}, "node": {"identity": {"addr": self.address}},
             "credentials": {"username": USER, "password": PASSWORD}
         });
         let answer = self.raw("POST", "/v1/bootstrap/create_cluster", &[], &body).await.unwrap();
@@ -259,15 +271,34 @@ pub struct Nodes {
 impl Nodes {
     /// Starts processes; no cluster yet.
     pub fn start(net: u8, count: u8) -> Self {
+        Self::start_with(net, count, &[])
+    }
+
+    /// The same, with further words on their command lines.
+    pub fn start_with(net: u8, count: u8, more: &[String]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut all: Vec<Node> = (1..=count).map(|index| Node::new(folder.path(), net, index)).collect();
-        all.iter_mut().for_each(Node::start);
+        for node in &mut all {
+            node.more = more.to_vec();
+            node.start();
+        }
         Self { all, _folder: folder }
     }
 
     /// A cluster of all of them.
     pub async fn cluster(net: u8, count: u8) -> Self {
-        let nodes = Self::start(net, count);
+        Self::cluster_named(CLUSTER, net, count).await
+    }
+
+    /// The same under another name.
+    pub async fn cluster_named(name: &'static str, net: u8, count: u8) -> Self {
+        Self::cluster_with(name, net, count, &[]).await
+    }
+
+    /// The same, with further words on the command lines.
+    pub async fn cluster_with(name: &'static str, net: u8, count: u8, more: &[String]) -> Self {
+        let mut nodes = Self::start_with(net, count, more);
+        nodes.all[0].cluster = name;
         nodes.all[0].found().await;
         for node in &nodes.all[1..] {
             node.join(&nodes.all[0].address, None).await;

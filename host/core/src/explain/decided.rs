@@ -136,7 +136,7 @@ impl Target {
 
     fn is_about(&self, effect: &Effect) -> bool {
         match self.part {
-            Some("defaults") => matches!(effect.verb.as_str(), "defaults" | "reset"),
+            Some("defaults") => matches!(effect.verb.as_str(), "defaults" | "reset" | "follow"),
             Some(part) => effect.verb == part,
             None => matches!(effect.verb.as_str(), "apply" | "amend" | "take" | "delete") && self.is(&effect.on),
         }

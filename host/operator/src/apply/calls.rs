@@ -29,7 +29,10 @@ pub(crate) async fn calls(
             continue;
         };
         let shown = format!("{} {}", call.method, call.path);
-        let body = call.body.as_deref().map(|text| filled(context, primary, call, text)).transpose()?;
+        let namespace = |secret: &str| {
+            if plan.system_secrets().contains(secret) { system.namespace.as_str() } else { primary.namespace() }
+        };
+        let body = call.body.as_deref().map(|text| filled(context, &namespace, call, text)).transpose()?;
         let resolved = ResolvedCall {
             id: call.id.clone(),
             target: call.target.clone(),
@@ -49,11 +52,17 @@ pub(crate) async fn calls(
     Ok(())
 }
 
-fn filled(context: &Context, primary: &Primary, call: &Call, text: &str) -> Result<String, PassError> {
+/// `namespace` says where a Secret is, by its name.
+fn filled<'a>(
+    context: &Context,
+    namespace: &dyn Fn(&str) -> &'a str,
+    call: &Call,
+    text: &str,
+) -> Result<String, PassError> {
     let value: Value = serde_json::from_str(text).unwrap_or_default();
     let filled = secrets::resolve(value, &mut |directive| match directive {
         secrets::Directive::SecretKeyRef(reference) => {
-            context.secret_value(primary.namespace(), &reference.name, &reference.key)
+            context.secret_value(namespace(&reference.name), &reference.name, &reference.key)
         }
         secrets::Directive::Generate(_) => Err(secrets::SecretError::GenerateOutsideSecret),
     });

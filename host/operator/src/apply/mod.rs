@@ -6,11 +6,12 @@
 
 use std::sync::Arc;
 
-use kube::api::DynamicObject;
+use kube::api::{DynamicObject, ObjectMeta};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use stepwright_core::admit::Owner;
 use stepwright_core::journal::{Effect, PluginRef};
+use stepwright_core::mask::Mask;
 use stepwright_core::object::{ObjectRef, TypeRef};
 use stepwright_core::observation::{Refused, Reply};
 
@@ -26,7 +27,7 @@ mod primary;
 
 pub(crate) use calls::calls;
 pub(crate) use objects::objects;
-pub(crate) use primary::{defaults, finalizer, resets, status};
+pub(crate) use primary::{defaults, finalizer, followed, resets, retire, status};
 
 /// The host's own field manager; those of steps append `/<step>`, those of amendments `/<step>/<primary>`.
 pub const MANAGER: &str = "stepwright";
@@ -116,8 +117,55 @@ impl Primary {
 
 /// An object as one JSON value. Serialising what was parsed from JSON cannot fail; `Null` compares as different.
 pub(crate) fn whole(object: &DynamicObject) -> Value {
-    serde_json::to_value(object).unwrap_or_default()
+    // To clone is several times quicker than to serialise, and most of an object is JSON already.
+    let Value::Object(mut fields) = object.data.clone() else {
+        return serde_json::to_value(object).unwrap_or_default();
+    };
+    if let Some(types) = &object.types {
+        fields.insert("apiVersion".to_owned(), Value::String(types.api_version.clone()));
+        fields.insert("kind".to_owned(), Value::String(types.kind.clone()));
+    }
+    fields.insert("metadata".to_owned(), serde_json::to_value(&object.metadata).unwrap_or_default());
+    Value::Object(fields)
 }
+
+/// The same, of which `mask` leaves only these fields, without more made of the object than is asked for.
+pub(crate) fn shown(object: &DynamicObject, paths: &[String]) -> Value {
+    let mask = Mask::new(paths);
+    // An object without a body, or one of which all is asked for.
+    if !object.data.is_object() || paths.iter().any(|path| !path.contains('.') && METADATA.contains(&path.as_str())) {
+        return mask.apply(&whole(object));
+    }
+    let mut value = mask.apply(&object.data);
+    let named =
+        |field: &str| paths.iter().any(|path| path.strip_prefix("metadata.").is_some_and(|it| it.starts_with(field)));
+    let from = &object.metadata;
+    let metadata = ObjectMeta {
+        managed_fields: from.managed_fields.clone().filter(|_| named("managedFields")),
+        annotations: from.annotations.clone().filter(|_| named("annotations")),
+        labels: from.labels.clone().filter(|_| named("labels")),
+        owner_references: from.owner_references.clone().filter(|_| named("ownerReferences")),
+        finalizers: from.finalizers.clone().filter(|_| named("finalizers")),
+        creation_timestamp: from.creation_timestamp.clone(),
+        deletion_grace_period_seconds: from.deletion_grace_period_seconds,
+        deletion_timestamp: from.deletion_timestamp.clone(),
+        generate_name: from.generate_name.clone(),
+        generation: from.generation,
+        name: from.name.clone(),
+        namespace: from.namespace.clone(),
+        resource_version: from.resource_version.clone(),
+        self_link: from.self_link.clone(),
+        uid: from.uid.clone(),
+    };
+    let metadata = mask.apply(&json!({"metadata": metadata}));
+    if let (Some(fields), Value::Object(metadata)) = (value.as_object_mut(), metadata) {
+        fields.extend(metadata);
+    }
+    value
+}
+
+/// Fields that are no part of an object's body.
+const METADATA: [&str; 3] = ["apiVersion", "kind", "metadata"];
 
 /// What carrying a plan out did.
 #[derive(Debug, Default)]
@@ -155,5 +203,39 @@ impl Done {
             message: error.chain(),
         });
         self.left.get_or_insert(error);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stepwright_core::mask::mask;
+
+    use super::*;
+
+    #[test]
+    fn an_object_is_shown_as_if_all_of_it_were_masked() {
+        let object = json!({
+            "apiVersion": "v1", "kind": "Thing", "spec": {"a": 1, "b": [2]}, "status": {"c": null},
+            "metadata": {"name": "x", "uid": "u", "generation": 3, "labels": {"l": "m"}, "annotations": {"n": "o"},
+                         "managedFields": [{"manager": "p", "operation": "Apply"}]},
+        });
+        let typed: DynamicObject = serde_json::from_value(object.clone()).unwrap();
+        assert_eq!(whole(&typed), object);
+        let all: [&[&str]; 8] = [
+            &[],
+            &["spec"],
+            &["spec.a", "status.c", "metadata.labels"],
+            &["metadata.managedFields"],
+            &["metadata"],
+            &["kind", "spec.b"],
+            &["none.at.all"],
+            &["metadata.name", "metadata.annotations"],
+        ];
+        for paths in all {
+            let paths: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
+            assert_eq!(shown(&typed, &paths), mask(&object, &paths), "{paths:?}");
+        }
+        let empty: DynamicObject = serde_json::from_value(json!({"metadata": {"name": "x"}})).unwrap();
+        assert_eq!(shown(&empty, &[]), json!({"metadata": {"name": "x"}}));
     }
 }

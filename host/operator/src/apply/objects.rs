@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use kube::ResourceExt;
-use kube::api::{DeleteParams, DynamicObject, Preconditions, PropagationPolicy};
-use serde_json::Value;
+use kube::api::{DeleteParams, DynamicObject, PostParams, Preconditions, PropagationPolicy};
+use serde_json::{Value, json};
 use stepwright_core::admit::{AdmittedObject, AdmittedPlan, prunable, stamped};
 use stepwright_core::compare::{difference, other_manager};
 use stepwright_core::object::{ObjectRef, TypeRef};
@@ -31,6 +31,9 @@ pub(crate) async fn objects(
 ) -> Result<(), PassError> {
     for object in plan.desired() {
         desire(context, primary, actor, object, done).await?;
+    }
+    for object in plan.begun() {
+        begin(context, primary, actor, object, done).await?;
     }
     amend::all(context, primary, actor, plan, done).await?;
     prune(context, primary, actor, plan, done).await
@@ -67,6 +70,12 @@ async fn desire(
 ) -> Result<(), PassError> {
     let kind = TypeRef::from(&object.id);
     let live = context.caches.get(&kind, primary.namespace(), &object.id.name);
+    // What a Secret should hold depends on more than the plan.
+    let version = live.as_deref().filter(|_| !is_secret(&kind)).and_then(ResourceExt::resource_version);
+    let of_plan = context.memory.digest_of(&json!([object.body, actor.plugin, primary.uid()]));
+    if version.as_ref().is_some_and(|it| context.memory.is_as_wanted(&primary.id, &object.id, &of_plan, it)) {
+        return Ok(());
+    }
     let live_value = live.as_deref().map(whole);
     let mut body = stamped(object, &primary.owner(&actor.step), &actor.plugin, primary.owner_reference());
     if is_secret(&kind) {
@@ -90,6 +99,9 @@ async fn desire(
     };
     let Some(field) = changed else {
         context.memory.set_applied(&primary.id, &object.id, wanted);
+        if let Some(version) = version {
+            context.memory.set_as_wanted(&primary.id, &object.id, of_plan, version);
+        }
         return Ok(());
     };
     let mut force = false;
@@ -123,6 +135,54 @@ async fn desire(
     context.memory.set_applied(&primary.id, &object.id, wanted);
     done.writes += 1;
     Ok(())
+}
+
+/// Makes an object that is not there. It belongs to nobody from then on but to whoever changes it.
+async fn begin(
+    context: &Context,
+    primary: &Primary,
+    actor: &Actor,
+    object: &AdmittedObject,
+    done: &mut Done,
+) -> Result<(), PassError> {
+    let (kind, id) = (TypeRef::from(&object.id), &object.id);
+    let namespace = id.namespace.as_deref().unwrap_or_default();
+    if context.caches.get(&kind, namespace, &id.name).is_some() {
+        return Ok(());
+    }
+    context.check_may_act(namespace)?;
+    let mut body = object.body.clone();
+    if let Some(fields) = body.as_object_mut() {
+        fields.insert("apiVersion".to_owned(), Value::String(id.api_version.clone()));
+        fields.insert("kind".to_owned(), Value::String(id.kind.clone()));
+        let metadata = fields.entry("metadata").or_insert_with(|| Value::Object(Default::default()));
+        if let Some(metadata) = metadata.as_object_mut() {
+            metadata.insert("name".to_owned(), Value::String(id.name.clone()));
+            metadata.insert("namespace".to_owned(), Value::String(namespace.to_owned()));
+        }
+    }
+    let malformed = |error: serde_json::Error| PassError::Secret { object: id.to_string(), message: error.to_string() };
+    let body: DynamicObject = serde_json::from_value(body).map_err(malformed)?;
+    let api = api(context, &actor.client, &kind, namespace)?;
+    let parameters = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+    let written = api.create(&parameters, &body).await;
+    context.metrics.write(&kind.kind, written.is_ok());
+    match written {
+        Ok(written) => {
+            info!(object = %id, step = actor.step, "made once");
+            context.caches.wrote(&kind, written, &primary.id);
+            done.record("begin", id, None, None);
+            done.writes += 1;
+            Ok(())
+        }
+        // It is there by now.
+        Err(error) if is_gone(&error) => Ok(()),
+        Err(error) => {
+            let error = refused(context, actor, "create", &kind, id, error);
+            done.record("begin", id, None, Some(&error));
+            Err(error)
+        }
+    }
 }
 
 /// Whether to leave an object alone because somebody else changes `field` each time that it is put back.

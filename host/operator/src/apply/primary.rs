@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 
 use kube::ResourceExt;
-use kube::api::{Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::{Value, json};
 use stepwright_core::admit::{AdmittedPlan, OPERATOR_ANNOTATION};
 use stepwright_core::compare::difference;
+use stepwright_core::follow;
 use stepwright_core::reset::to_merge;
+use tracing::info;
 
 use super::patch::{Write, api, patch, refused};
 use super::{Actor, Done, MANAGER, Primary, step_manager};
@@ -48,21 +50,75 @@ pub(crate) async fn resets(
     plan: &AdmittedPlan,
     done: &mut Done,
 ) -> Result<Primary, PassError> {
-    let Some((mut body, field)) = to_merge(&primary.value, plan.resets()) else { return Ok(primary) };
-    // Somebody who makes the request again at the same time must not find it done.
+    let Some(change) = to_merge(&primary.value, plan.resets()) else { return Ok(primary) };
+    let of_spec = OfSpec { verb: "reset", words: "set back what was asked for in", manager: step_manager(&actor.step) };
+    merge(context, primary, actor, of_spec, change, done).await
+}
+
+/// Fields of the primary's spec that follow something elsewhere. Returns the primary as it is then.
+pub(crate) async fn followed(
+    context: &Context,
+    primary: Primary,
+    actor: &Actor,
+    plan: &AdmittedPlan,
+    done: &mut Done,
+) -> Result<Primary, PassError> {
+    let Some(change) = follow::to_merge(&primary.value, plan.followed()) else { return Ok(primary) };
+    // In the host's name, and so as good as a person's word: whoever said it elsewhere meant this primary.
+    let of_spec =
+        OfSpec { verb: "follow", words: "take over what was said elsewhere into", manager: MANAGER.to_owned() };
+    merge(context, primary, actor, of_spec, change, done).await
+}
+
+/// How a change of a primary's spec is told, and in whose name it is made.
+struct OfSpec {
+    verb: &'static str,
+    words: &'static str,
+    manager: String,
+}
+
+async fn merge(
+    context: &Context,
+    primary: Primary,
+    actor: &Actor,
+    of_spec: OfSpec,
+    (mut body, field): (Value, String),
+    done: &mut Done,
+) -> Result<Primary, PassError> {
+    let OfSpec { verb, words, manager } = of_spec;
+    // Somebody who changes the same at the same time, such as by making a request again, must not lose it.
     as_it_is(&mut body, &primary);
     context.check_may_act(primary.namespace())?;
     let api = api(context, &actor.client, &primary.kind, primary.namespace())?;
-    // A merge patch, since an apply would own the field from then on and be in the way of whoever makes the request.
-    let parameters = PatchParams { field_manager: Some(step_manager(&actor.step)), ..PatchParams::default() };
+    // A merge patch, since an apply would own the field from then on and be in the way of whoever changes it next.
+    let parameters = PatchParams { field_manager: Some(manager), ..PatchParams::default() };
     let written = api.patch(&primary.id.name, &parameters, &Patch::Merge(&body)).await;
     context.metrics.write(&primary.kind.kind, written.is_ok());
-    let written = written
-        .map_err(|error| refused(context, actor, "set back what was asked for in", &primary.kind, &primary.id, error));
-    done.record("reset", &primary.id, Some(&field), written.as_ref().err());
+    let written = written.map_err(|error| refused(context, actor, words, &primary.kind, &primary.id, error));
+    done.record(verb, &primary.id, Some(&field), written.as_ref().err());
     let written = context.caches.wrote(&primary.kind, written?, &primary.id);
     done.writes += 1;
     Ok(Primary::new(primary.kind, written))
+}
+
+/// Deletes the primary, whose step found that it stands for nothing any more. Its finalizer is taken off as with any deletion.
+pub(crate) async fn retire(context: &Context, primary: &Primary, actor: &Actor, why: &str) -> Result<(), PassError> {
+    context.check_may_act(primary.namespace())?;
+    let api = api(context, &actor.client, &primary.kind, primary.namespace())?;
+    let parameters = DeleteParams {
+        // Somebody who has just changed it wants it.
+        preconditions: Some(Preconditions {
+            uid: primary.object.uid(),
+            resource_version: primary.object.resource_version(),
+        }),
+        ..DeleteParams::default()
+    };
+    info!(object = %primary.id, step = actor.step, why, "deleting a resource that stands for nothing any more");
+    match api.delete(&primary.id.name, &parameters).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(error) => Err(refused(context, actor, "delete", &primary.kind, &primary.id, error)),
+    }
 }
 
 /// Has the API server refuse a change of a primary that is not what it was when it was seen.

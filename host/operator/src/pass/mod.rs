@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use stepwright_core::object::TypeRef;
 use stepwright_core::pipeline::Pipeline;
-use stepwright_core::plan::{Progress, Violation, Wait};
+use stepwright_core::plan::{Progress, Severity, Violation, Wait};
 
-use crate::apply::{self, Primary};
+use crate::apply::{self, Actor, Primary};
 use crate::controller::{Context, SCHEMA_RETRY};
 use crate::delegation;
 use crate::error::PassError;
@@ -29,6 +29,7 @@ mod turn;
 pub(crate) use ask::Purity;
 use claim::Claim;
 use record::Log;
+pub(crate) use turn::system_secrets;
 use turn::{Ended, Turn};
 
 /// A pass that wrote something is followed by another after this long: the floor against busy loops.
@@ -205,7 +206,7 @@ fn choose(
         for observe in observes.filter(|it| it.concerns(&primary.value)) {
             (if observe.optional { &mut optional } else { &mut kinds }).push(observe.type_ref());
         }
-        kinds.extend(versions().flat_map(|active| active.step.writes.iter().cloned()));
+        kinds.extend(versions().flat_map(|active| active.step.writes.iter().chain(&active.step.begins).cloned()));
         all.push(Asked { step: step.clone(), choice, chain });
     }
     // Some are watched only from when a primary needs them.
@@ -261,6 +262,12 @@ async fn steps(
             }
             Ended::Blocked => return Ok(()),
             Ended::Planned(plan) => {
+                if let Some(why) = plan.retire().filter(|_| !primary.deleting()) {
+                    let active = &choice.active;
+                    let actor = Actor::new(context, step, &active.plugin(), active.identity.as_ref());
+                    report::event(context, primary, Severity::Normal, "Retired", why).await;
+                    apply::retire(context, primary, &actor, why).await?;
+                }
                 if let Some(notes) = plan.notes() {
                     outcome.notes.push((step.clone(), notes.to_owned()));
                 }

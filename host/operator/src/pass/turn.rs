@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use stepwright_core::admit::{AdmittedPlan, Gate, NotAdmitted, admit};
+use stepwright_core::admit::{AdmittedPlan, Gate, Grants, NotAdmitted, admit};
 use stepwright_core::journal::{Answer, Effect, RoundRecord};
+use stepwright_core::manifest::Select;
 use stepwright_core::object::TypeRef;
 use stepwright_core::observation::{Observation, REFUSED_NOTE, Reply};
 use stepwright_core::plan::{Failure, Plan, Violation};
+use stepwright_core::select::Selection;
 
 use super::ask::ask;
 use super::record::{Log, used};
@@ -72,6 +74,7 @@ impl Turn<'_> {
             let round = |settings| Round { number, replies: &replies, notes: &notes, settings, now: &now };
             let reads = (&active.step).into();
             let observed = Arc::new(observe(context, primary, reads, self.system, round(&active.settings)).await);
+            context.memory.shown(&primary.id, observed.size());
             let seen = review::observe_all(self, primary, &outcome.notes, number, &now).await;
             let question = review::question(&observed, active.step.clock, self.chain, &seen);
             if number == 0 {
@@ -198,6 +201,7 @@ impl Turn<'_> {
 
     pub(super) fn admit(&self, active: &Active, primary: &Primary, plan: Plan) -> Result<AdmittedPlan, NotAdmitted> {
         let context = self.context;
+        let shared = system_secrets(&active.grants, primary);
         let gate = Gate {
             step: self.step,
             primary: &primary.id,
@@ -205,6 +209,7 @@ impl Turn<'_> {
             limits: &active.step.limits,
             scope_of: &|kind: &TypeRef| context.caches.served(kind).map(|served| served.scope),
             may_use_secret: &|name| context.may_use_secret(primary, name),
+            is_system_secret: &|name| shared.matches(name, None),
         };
         admit(plan, &gate)
     }
@@ -223,6 +228,7 @@ impl Turn<'_> {
         applied?;
         take(primary, |it| apply::defaults(context, it, actor, plan, done)).await?;
         take(primary, |it| apply::resets(context, it, actor, plan, done)).await?;
+        take(primary, |it| apply::followed(context, it, actor, plan, done)).await?;
         apply::calls(context, primary, self.system, plan, done).await
     }
 
@@ -256,6 +262,12 @@ fn remembered(kept: Kept, observed: &Arc<Observation>, log: &mut Log) -> Decided
 
 fn told(reason: &str) -> Effect {
     Effect { verb: "event".to_owned(), on: reason.to_owned(), field: None, status: None, error: None }
+}
+
+/// Names of the managed system's Secrets that calls for this primary may hold values of.
+pub(crate) fn system_secrets(grants: &Grants, primary: &Primary) -> Selection {
+    let names = grants.system_secrets.iter().cloned().collect();
+    Selection::resolve(&Select::Names(names), &primary.value)
 }
 
 /// Replaces the primary by what a stage returns.

@@ -20,6 +20,7 @@ use stepwright_core::slot::Role;
 use crate::apply::Primary;
 use crate::controller::Context;
 use crate::observe::{Round, observe};
+use crate::pass::system_secrets;
 use crate::slots::Source;
 use crate::system::{Reader, SystemId};
 
@@ -339,13 +340,16 @@ fn admitted(context: &Context, step: &StepManifest, primary: &ObjectRef, plan: P
     let namespace = primary.namespace.as_deref().unwrap_or_default();
     let Some(object) = context.caches.get(&kind, namespace, &primary.name) else { return Ok(()) };
     let object = Primary::new(kind, object);
+    let grants = Grants::asked_by(step);
+    let shared = system_secrets(&grants, &object);
     let gate = Gate {
         step: &step.name,
         primary,
-        grants: &Grants::asked_by(step),
+        grants: &grants,
         limits: &step.limits,
         scope_of: &|kind: &TypeRef| context.caches.served(kind).map(|served| served.scope),
         may_use_secret: &|name| context.may_use_secret(&object, name),
+        is_system_secret: &|name| shared.matches(name, None),
     };
     admit(plan, &gate).map(|_| ())
 }

@@ -234,3 +234,22 @@ async fn nothing_is_asked_after_the_cluster_is_gone() {
     assert_eq!(cluster.nodes[0].seen.lock().len(), asked);
     until("the tasks of the cluster to end", || std::sync::Arc::strong_count(&cluster.objects) <= 2).await;
 }
+
+#[tokio::test]
+async fn a_call_that_takes_long_holds_up_no_other_once_the_password_is_known_to_be_good() {
+    let cluster = Cluster::start(1, quiet()).await;
+    assert_eq!(cluster.call(None, "GET", "/v1/nodes", None).await.status, 200);
+    cluster.nodes[0].answer(|seen| match seen.path.as_str() {
+        "/v1/bdbs/1" => Answer::Never,
+        _ => member(seen),
+    });
+    let long = cluster.call(None, "PUT", "/v1/bdbs/1", None);
+    let others = async {
+        until("the long call", || cluster.nodes[0].count("PUT", "/v1/bdbs/1") == 1).await;
+        futures::future::join_all((0..20).map(|_| cluster.call(None, "GET", "/v1/bdbs", None))).await
+    };
+    tokio::select! {
+        reply = long => panic!("{}", reply.body),
+        replies = others => assert!(replies.iter().all(|reply| reply.status == 200)),
+    }
+}

@@ -236,3 +236,45 @@ async fn an_asker_that_gives_up_leaves_the_rest_waiting_well() {
     assert!(cluster.fact("bdbs").await.is_ok());
     assert_eq!(cluster.nodes[0].count("GET", "/v1/bdbs"), 1);
 }
+
+#[tokio::test]
+async fn the_database_that_a_call_changed_is_read_and_no_other() {
+    let cluster = Cluster::start(1, quiet()).await;
+    let mut changes = cluster.source.changes();
+    let size = Arc::new(AtomicU64::new(1));
+    let shown = size.clone();
+    cluster.nodes[0].answer(move |seen| {
+        let database = |uid: u64| {
+            json!({"uid": uid, "status": "active", "memory_size": shown.load(Ordering::SeqCst),
+                   "authentication_redis_pass": "s3cret"})
+        };
+        match (&seen.authorization, seen.method.as_str(), seen.path.as_str()) {
+            (Some(_), "GET", "/v1/bdbs") => Answer::Json(200, json!([database(1), database(3)])),
+            (Some(_), "GET", "/v1/bdbs/3") if shown.load(Ordering::SeqCst) > 9 => {
+                Answer::Raw(404, vec![], String::new())
+            }
+            (Some(_), "GET", "/v1/bdbs/2") => Answer::Json(200, database(2)),
+            (Some(_), "GET", "/v1/bdbs/3") => Answer::Json(200, database(3)),
+            (Some(_), "POST", "/v1/bdbs") => Answer::Json(200, database(2)),
+            (Some(_), _, _) => Answer::Json(200, json!({})),
+            _ => member(seen),
+        }
+    });
+    let sizes = |text: String| -> Vec<(u64, u64)> {
+        assert!(!text.contains("s3cret"), "{text}");
+        let all: Vec<Value> = serde_json::from_str(&text).unwrap();
+        all.iter().map(|it| (it["uid"].as_u64().unwrap(), it["memory_size"].as_u64().unwrap())).collect()
+    };
+    assert_eq!(sizes(cluster.fact("bdbs").await.unwrap()), [(1, 1), (3, 1)]);
+    size.store(5, Ordering::SeqCst);
+    cluster.call(None, "PUT", "/v1/bdbs/3", Some(json!({}))).await;
+    assert_eq!(sizes(cluster.fact("bdbs").await.unwrap()), [(1, 1), (3, 5)]);
+    let told = changes.recv().await.unwrap().facts.unwrap();
+    assert_eq!(told.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["bdbs"]);
+    cluster.call(None, "POST", "/v1/bdbs", Some(json!({}))).await;
+    assert_eq!(sizes(cluster.fact("bdbs").await.unwrap()), [(1, 1), (2, 5), (3, 5)]);
+    size.store(10, Ordering::SeqCst);
+    cluster.call(None, "DELETE", "/v1/bdbs/3", None).await;
+    assert_eq!(sizes(cluster.fact("bdbs").await.unwrap()), [(1, 1), (2, 5)]);
+    assert_eq!(cluster.nodes[0].count("GET", "/v1/bdbs"), 1);
+}

@@ -3,4 +3,5 @@
 
 mod calls;
 mod facts;
+mod remote;
 mod support;

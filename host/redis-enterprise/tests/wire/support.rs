@@ -38,6 +38,8 @@ pub(crate) struct Seen {
     pub(crate) path: String,
     pub(crate) authorization: Option<String>,
     pub(crate) body: String,
+    /// `X-Task-ID`.
+    pub(crate) task: Option<String>,
     pub(crate) at: Instant,
 }
 
@@ -137,12 +139,14 @@ async fn serve(
 ) -> Result<Response<http_body_util::combinators::BoxBody<Bytes, std::io::Error>>, std::io::Error> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(std::io::Error::other)?.to_bytes();
-    let authorization = head.headers.get("authorization").map(|value| value.to_str().unwrap().to_owned());
+    let header = |name: &str| head.headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+    let (authorization, task) = (header("authorization"), header("x-task-id"));
     let request = Seen {
         method: head.method.to_string(),
         path: head.uri.to_string(),
         authorization,
         body: String::from_utf8(body.to_vec()).unwrap(),
+        task,
         at: Instant::now(),
     };
     let handler = handler.read().clone();
@@ -260,6 +264,11 @@ pub(crate) fn member(seen: &Seen) -> Answer {
 
 impl Cluster {
     pub(crate) async fn start(count: usize, settings: Settings) -> Self {
+        Self::start_with(count, |_| settings).await
+    }
+
+    /// The same, with settings that know the nodes.
+    pub(crate) async fn start_with(count: usize, settings: impl FnOnce(&[Node]) -> Settings) -> Self {
         let (objects, dialer) = (Arc::new(Objects::default()), Arc::new(Loopback::default()));
         let mut nodes = Vec::new();
         for number in 0..count {
@@ -271,6 +280,7 @@ impl Cluster {
         objects.put(json!({"apiVersion": "app.redislabs.com/v1", "kind": "RedisEnterpriseCluster",
                            "metadata": {"namespace": "ns", "name": "rec"}, "spec": {"nodes": count}}));
         let fingerprinter = Arc::new(Fingerprinter::new([3; 32]));
+        let settings = settings(&nodes);
         let source = RedisEnterprise::new(objects.clone(), dialer, fingerprinter.clone(), settings);
         let system = SystemId { namespace: "ns".to_owned(), name: "rec".to_owned() };
         let cluster = Self { nodes, objects, fingerprinter, system, source };
@@ -294,15 +304,37 @@ impl Cluster {
         self.facts(&[name]).await.remove(0).value
     }
 
+    /// A request under this id.
+    pub(crate) async fn call_with(&self, id: &str, method: &str, path: &str) -> Reply {
+        self.send(&self.system, id, None, method, path, None).await
+    }
+
+    /// A request to another system.
+    pub(crate) async fn call_to(&self, system: &SystemId, method: &str, path: &str) -> Reply {
+        self.send(system, "id", None, method, path, None).await
+    }
+
     pub(crate) async fn call(&self, target: Option<&str>, method: &str, path: &str, body: Option<Value>) -> Reply {
+        self.send(&self.system, "id", target, method, path, body).await
+    }
+
+    async fn send(
+        &self,
+        system: &SystemId,
+        id: &str,
+        target: Option<&str>,
+        method: &str,
+        path: &str,
+        body: Option<Value>,
+    ) -> Reply {
         let call = ResolvedCall {
-            id: "id".to_owned(),
+            id: id.to_owned(),
             target: target.map(str::to_owned),
             method: method.to_owned(),
             path: path.to_owned(),
             body: body.map(|body| body.to_string()),
         };
-        self.source.call(&self.system, call).await
+        self.source.call(system, call).await
     }
 }
 

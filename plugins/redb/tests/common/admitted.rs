@@ -51,6 +51,7 @@ pub(crate) fn check<P: Plugin>(planned: &Plan, primary: &stepwright_sdk::ObjectR
         limits: &step.limits,
         scope_of: &|_| Some(Scope::Namespaced),
         may_use_secret: &|_| true,
+        is_system_secret: &|_| false,
     };
     admit(planned, &gate).unwrap();
 }

@@ -1,0 +1,4 @@
+//! The plugin `rerc` as a component. Apart from its logic, which the component `admission` has as well: what is exported here would
+//! be exported there, too.
+
+stepwright_sdk::export_plugin!(stepwright_rerc::Rerc);
