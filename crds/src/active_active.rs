@@ -114,6 +114,8 @@ api! {
         pub id: Option<i64>,
         /// Whether data passes to and from it.
         pub replication_status: Option<ReplicationStatus>,
+        /// The resourceVersion of the Secret with its login when the other clusters were last told that.
+        pub internal_observed_secret_resource_version: Option<String>,
     }
 }
 

@@ -301,3 +301,60 @@ async fn a_kind_that_may_not_be_read_says_so_and_is_watched_only_where_it_is_wan
     assert_eq!(plain.objects[0].objects, []);
     Api::<Node>::all(admin).delete(&node.name_any(), &DeleteParams::default()).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_told_elsewhere_is_followed_begun_and_retired() {
+    let step = json!({"name": "step", "primary": ["spec"], "follows": ["spec.told"], "retires": true,
+        "begins": [{"apiVersion": "v1", "kind": "ConfigMap"}],
+        "observes": [{"name": "maps", "apiVersion": "v1", "kind": "ConfigMap", "select": {"names": ["elsewhere"]}, "fields": ["data"]}]});
+    let plugin = Native::new(json!({"name": "native", "version": "1", "steps": [step]}), "1", |observed| {
+        let elsewhere = observed.objects[0].objects.first();
+        let elsewhere: Value = elsewhere.map(|it| serde_json::from_str(&it.body).unwrap()).unwrap_or_default();
+        if observed.deleting {
+            return Ok(Ok(Plan::done()));
+        }
+        let told = &elsewhere["data"]["told"];
+        let defaults = (!told.is_null()).then(|| json!({"told": {"value": told}}).to_string());
+        let gone = elsewhere["data"]["gone"].as_str().map(|why| json!({"retire": why}).to_string());
+        let mut begun = core_object("ConfigMap", "begun", json!({"data": {"value": "first"}}));
+        begun.id.namespace.clone_from(&observed.primary.id.namespace);
+        Ok(Ok(Plan { desired: vec![begun], defaults, notes: gone, ..Plan::done() }))
+    });
+    let running = operator(&["step"], vec![plugin]).await;
+    let elsewhere = async |data: Value| {
+        let body = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "elsewhere"}, "data": data});
+        let them = PatchParams::apply("them").force();
+        running.api::<ConfigMap>().patch("elsewhere", &them, &Patch::Apply(&body)).await.unwrap();
+    };
+    elsewhere(json!({"told": "one"})).await;
+    running.apply("a", json!({"told": {"value": "none", "more": true}, "kept": 1})).await;
+    let spec = async |wanted: Value| {
+        until("the spec to follow", SOON, || async {
+            let thing = running.things().get("a").await.unwrap();
+            if thing.data["spec"] == wanted { Ok(thing) } else { Err(thing.data["spec"].clone()) }
+        })
+        .await
+    };
+    // Whatever stood there, and only that field.
+    spec(json!({"told": {"value": "one"}, "kept": 1})).await;
+    elsewhere(json!({"told": "two"})).await;
+    spec(json!({"told": {"value": "two"}, "kept": 1})).await;
+
+    // Made once, and then anybody's.
+    let begun = running.object::<ConfigMap>("begun", |map| says(map, "value", "first")).await;
+    assert_eq!(begun.owner_references(), []);
+    assert!(!begun.annotations().keys().any(|key| key.starts_with("stepwright.dev/")), "{:?}", begun.annotations());
+    let theirs = json!({"data": {"value": "theirs"}});
+    running.api::<ConfigMap>().patch("begun", &PatchParams::default(), &Patch::Merge(&theirs)).await.unwrap();
+    elsewhere(json!({"told": "three"})).await;
+    spec(json!({"told": {"value": "three"}, "kept": 1})).await;
+    running.object::<ConfigMap>("begun", |map| says(map, "value", "theirs")).await;
+
+    // It stands for nothing any more; what was begun stays.
+    elsewhere(json!({"gone": "nobody has it"})).await;
+    until("the primary to retire", SOON, || async {
+        running.things().get_opt("a").await.unwrap().map_or(Ok(()), |thing| Err(thing.data))
+    })
+    .await;
+    running.object::<ConfigMap>("begun", |map| says(map, "value", "theirs")).await;
+}

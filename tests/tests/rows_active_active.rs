@@ -100,11 +100,12 @@ impl Side {
         let path = "jsonpath={.items[0].status.podIP}";
         let ip: Ipv4Addr = self.kubectl(world, &["get", "pods", "-l", &label, "-o", path])?.parse()?;
         let port = bdb["endpoints"][0]["port"].to_string();
-        let output = Command::new("redis-cli")
-            .args(["-h", &loopback(ip).to_string(), "-p", &port, "--no-auth-warning", "--tls", "--insecure"])
-            .env("REDISCLI_AUTH", password)
-            .args(words)
-            .output()?;
+        let mut command = Command::new("redis-cli");
+        command.args(["-h", &loopback(ip).to_string(), "-p", &port, "--no-auth-warning", "--tls", "--insecure"]);
+        if !password.is_empty() {
+            command.env("REDISCLI_AUTH", password);
+        }
+        let output = command.args(words).output()?;
         Ok(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).trim_end().to_owned())
     }
 

@@ -64,6 +64,10 @@ pub enum PassError {
     #[error("namespace `{namespace}` is no longer watched")]
     NotWatched { namespace: String },
     #[error(
+        "{object} cannot be made: namespace `{namespace}` is not watched. List it in the ConfigMap operator-environment-config and give the operator's account its Role there (docs/namespaces.md)"
+    )]
+    BeginsUnwatched { object: String, namespace: String },
+    #[error(
         "namespace `{namespace}` cannot be read: {words}. Give the operator's account its Role there (deploy/consumer-namespace.yaml)"
     )]
     NotReadable { namespace: String, words: String },
@@ -124,6 +128,7 @@ impl PassError {
             Self::NotLeader => "NotLeader",
             Self::NotSynced { .. } => "NotSynced",
             Self::NotWatched { .. } => "NotWatched",
+            Self::BeginsUnwatched { .. } => "NamespaceNotWatched",
             Self::NotReadable { .. } => "NamespaceNotReadable",
             Self::Internal { .. } => "Internal",
         }
@@ -144,6 +149,7 @@ impl PassError {
             | Self::Transient { .. }
             | Self::NotSynced { .. }
             | Self::NotWatched { .. }
+            | Self::BeginsUnwatched { .. }
             | Self::NotReadable { .. } => Blame::Cluster,
             Self::Instead { source, .. } => source.blame(),
             Self::NoPlugin { .. } | Self::NotLeader | Self::Internal { .. } => Blame::Host,

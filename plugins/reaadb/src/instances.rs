@@ -93,6 +93,21 @@ impl Difference {
         difference
     }
 
+    /// Copies whose clusters have another login than the others were told, by name, with it.
+    pub(crate) fn logins(seen: &Seen<'_>, instances: &[Instance]) -> (Vec<String>, Vec<Value>) {
+        let one = |participant: &Participant| {
+            let remote = seen.remote(&participant.name)?;
+            let instance = instances.iter().find(|instance| remote.has(instance))?;
+            let told = seen.database.status.participating_clusters.iter().find(|it| it.name == participant.name)?;
+            let told = told.internal_observed_secret_resource_version.as_deref()?;
+            (told != remote.secret_version()?).then_some(())?;
+            let wanted = wanted(seen, participant, remote);
+            let cluster = json!({"credentials": wanted.pointer("/cluster/credentials")});
+            Some((participant.name.clone(), json!({"id": instance.id, "cluster": cluster})))
+        };
+        seen.database.spec.participating_clusters.iter().filter_map(one).unzip()
+    }
+
     pub(crate) fn changes_who_takes_part(&self) -> bool {
         !self.add.is_empty() || !self.remove.is_empty()
     }

@@ -330,11 +330,19 @@ pub(crate) fn follow_task(
             let decision = Decision::waiting(status, text.clone(), 5);
             return Ok(if was_told { decision } else { decision.event(Event::warning("DatabaseFailed", text)) });
         }
-    } else if work.kind.is(&last) && matches!(work.kind, Kind::Certificates(_)) {
-        if let Kind::Certificates(generation) = work.kind {
-            status.cluster_certificates_generation = Some(generation);
+    } else if work.kind.is(&last) {
+        // What it told cannot be seen in the database.
+        match work.kind {
+            Kind::Certificates(generation) => {
+                status.cluster_certificates_generation = Some(generation);
+                return Ok(rest_of(seen, now, status));
+            }
+            Kind::Logins(_) => {
+                status.told_logins(seen);
+                return Ok(rest_of(seen, now, status));
+            }
+            _ => {}
         }
-        return Ok(rest_of(seen, now, status));
     }
     Ok(chosen(seen, status, &work))
 }
@@ -342,15 +350,17 @@ pub(crate) fn follow_task(
 fn rest_of(seen: &Seen<'_>, crdb: Option<&Crdb>, status: Status) -> Decision {
     match crdb {
         Some(crdb) if !seen.observed.deleting => {
-            let more = Status::of(seen, Some(crdb));
-            let certificates = status.cluster_certificates_generation;
+            let mut now = Status::of(seen, Some(crdb));
+            for participant in &mut now.participating_clusters {
+                let known = status.participating_clusters.iter().find(|it| it.name == participant.name);
+                if let Some(told) = known.and_then(|it| it.internal_observed_secret_resource_version.clone()) {
+                    participant.internal_observed_secret_resource_version = Some(told);
+                }
+            }
+            now.cluster_certificates_generation = status.cluster_certificates_generation;
             let agreed = Record::of(crdb).filter(|record| record.text() == seen.record().text()).map(|it| it.text());
-            let agreed = agreed.or(status.global_configurations);
-            rest(
-                seen,
-                crdb,
-                Status { cluster_certificates_generation: certificates, global_configurations: agreed, ..more },
-            )
+            now.global_configurations = agreed.or(status.global_configurations);
+            rest(seen, crdb, now)
         }
         _ => Decision::done(status),
     }

@@ -31,6 +31,7 @@ pub(crate) struct Status {
     status: String,
     pub(crate) local: bool,
     cluster_name: Option<String>,
+    internal_observed_secret_resource_version: Option<String>,
     conditions: Vec<Condition>,
 }
 
@@ -52,6 +53,11 @@ impl Remote {
     pub(crate) fn cluster_name(&self) -> String {
         let Spec { rec_name, rec_namespace, .. } = &self.spec;
         self.status.cluster_name.clone().unwrap_or_else(|| format!("{rec_name}.{rec_namespace}.svc.cluster.local"))
+    }
+
+    /// The version of the Secret with its login, as last worked with.
+    pub(crate) fn secret_version(&self) -> Option<&str> {
+        self.status.internal_observed_secret_resource_version.as_deref()
     }
 
     /// A copy is on this cluster.

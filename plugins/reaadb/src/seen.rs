@@ -188,6 +188,7 @@ pub(crate) fn manifest() -> Manifest {
             "status.status",
             "status.local",
             "status.clusterName",
+            "status.internalObservedSecretResourceVersion",
             "status.conditions",
         ]))
         .observe(

@@ -58,6 +58,9 @@ pub(crate) struct ParticipantStatus {
     pub(crate) id: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) replication_status: Option<String>,
+    /// The version of the Secret with the cluster's login that the others were told of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) internal_observed_secret_resource_version: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,7 +98,12 @@ impl Status {
                 let known = links.as_ref().map(|links| if links.is_down(&instance.cluster.name) { DOWN } else { UP });
                 let replication_status =
                     known.map(str::to_owned).or_else(|| was.and_then(|it| it.replication_status.clone()));
-                ParticipantStatus { name, id: Some(instance.id), replication_status }
+                // As it is when it is first seen, they were told of it.
+                let told = was.and_then(|it| it.internal_observed_secret_resource_version.clone());
+                let internal_observed_secret_resource_version =
+                    told.or_else(|| seen.remote(&name).and_then(|remote| remote.secret_version().map(str::to_owned)));
+                let id = Some(instance.id);
+                ParticipantStatus { name, id, replication_status, internal_observed_secret_resource_version }
             })
             .collect();
         if let Some(links) = &links {
@@ -109,6 +117,16 @@ impl Status {
         self.observed_generation = Some(seen.database.metadata.generation);
         self.managed_tags = seen.global().tags.into_keys().collect();
         ACTIVE.clone_into(&mut self.status);
+    }
+
+    /// All clusters were told of the logins that there are now.
+    pub(crate) fn told_logins(&mut self, seen: &Seen<'_>) {
+        for participant in &mut self.participating_clusters {
+            let now = seen.remote(&participant.name).and_then(|remote| remote.secret_version());
+            if let Some(now) = now {
+                participant.internal_observed_secret_resource_version = Some(now.to_owned());
+            }
+        }
     }
 
     /// Participants that no data passes to or from.

@@ -9,12 +9,14 @@ use serde_json::Value;
 pub(crate) enum Kind {
     Create,
     Change,
+    /// Clusters have other logins, of Secrets with these versions together.
+    Logins(i64),
     /// The cluster has other certificates, of this generation.
     Certificates(i64),
     Delete,
 }
 
-/// The part of a certificates' generation that an id has room for.
+/// The part of a generation, or of versions, that an id has room for.
 const GENERATIONS: i64 = 0x1000;
 
 impl Kind {
@@ -22,6 +24,7 @@ impl Kind {
         match self {
             Self::Create => "1000".to_owned(),
             Self::Change => "2000".to_owned(),
+            Self::Logins(versions) => format!("3{:03x}", versions.rem_euclid(GENERATIONS)),
             Self::Certificates(generation) => format!("4{:03x}", generation.rem_euclid(GENERATIONS)),
             Self::Delete => "5000".to_owned(),
         }

@@ -107,7 +107,7 @@ impl Work {
                 body: Some(Value::Object(change)),
             }));
         }
-        Ok(certificates(seen, &path))
+        Ok(logins(seen, crdb, &path).or_else(|| certificates(seen, &path)))
     }
 
     /// Deletes it on every cluster.
@@ -139,6 +139,26 @@ impl Work {
             body: Some(json!({"remove_instances": ids, "remove_instances.force_remove": true})),
         })
     }
+}
+
+/// A participant has another login than when all clusters were last told.
+fn logins(seen: &Seen<'_>, crdb: &Crdb, path: &str) -> Option<Work> {
+    let (names, patch) = Difference::logins(seen, &crdb.instances);
+    (!patch.is_empty()).then(|| Work {
+        kind: Kind::Logins(logins_version(seen)),
+        words: format!("telling all its clusters of the login of {}", names.join(", ")),
+        gives_password: false,
+        method: "PATCH",
+        path: path.to_owned(),
+        body: Some(json!({"instances": patch})),
+    })
+}
+
+/// The versions of the Secrets with logins, together.
+fn logins_version(seen: &Seen<'_>) -> i64 {
+    let participants = seen.database.spec.participating_clusters.iter();
+    let versions = participants.filter_map(|it| seen.remote(&it.name)?.secret_version()?.parse::<i64>().ok());
+    versions.fold(0, i64::wrapping_add)
 }
 
 /// The cluster has other certificates for clients or for replication than when all copies were last told (reference, 3.14).

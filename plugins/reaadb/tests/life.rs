@@ -262,3 +262,46 @@ fn in_another_namespace_clients_find_it_by_its_name() {
     let beside = plan(&given(&reaadb(&json!({"status": active()}))));
     assert!(!beside["desired"].to_string().contains("Service"), "{beside}");
 }
+
+#[test]
+fn a_new_login_of_a_cluster_is_told_to_all_once() {
+    let with_version = |name: &str, version: &str| {
+        with(
+            &remote(name, name == "near", "Active"),
+            &json!({"status": {"internalObservedSecretResourceVersion": version}}),
+        )
+    };
+    let mut status = active();
+    status["lastTaskUid"] = json!("0b4b4d3c-9f53-4a1c-8d20-300300000002");
+    status["participatingClusters"] = json!([
+        {"name": "near", "internalObservedSecretResourceVersion": "1"},
+        {"name": "far", "internalObservedSecretResourceVersion": "1"},
+    ]);
+    let rec = json!({"apiVersion": "app.redislabs.com/v1", "kind": "RedisEnterpriseCluster", "metadata": {"name": "rec"},
+        "status": {"state": "Running"}});
+    let given = |version: &str| {
+        Given::new::<Reaadb>(&reaadb(&json!({"status": status})))
+            .object("clusters", &rec)
+            .object("remote-clusters", &with_version("near", "1"))
+            .object("remote-clusters", &with_version("far", version))
+            .object(
+                "secrets",
+                &json!({"kind": "Secret", "metadata": {"name": "aa-password"}, "data": {"password": "fp:1111"}}),
+            )
+            .fact("crdbs", &json!([crdb()]))
+            .fact("crdb-health", &health("up"))
+    };
+    assert_eq!(plan(&given("1"))["progress"], "done");
+    let looked = looked(&given("2"), None, &json!([crdb()]));
+    let sent = plan(&looked);
+    assert_eq!(sent["calls"][0]["body"]["instances"][0]["id"], 2);
+    let password = &sent["calls"][0]["body"]["instances"][0]["cluster"]["credentials"]["password"];
+    assert_eq!(*password, json!({"$secretKeyRef": {"name": "redis-enterprise-far", "key": "password"}}));
+    let over = common::looked(&given("2"), Some(&task("finished")), &json!([crdb()]));
+    assert_eq!(plan(&over)["status"]["participatingClusters"][1]["internalObservedSecretResourceVersion"], "2");
+    // One that failed told nobody.
+    let failed =
+        plan(&common::looked(&given("2").now("2026-01-01T00:09:00Z"), Some(&task("failed")), &json!([crdb()])));
+    assert_eq!(failed["status"]["participatingClusters"][1]["internalObservedSecretResourceVersion"], "1");
+    assert_eq!(failed["status"]["lastTaskUid"], "0b4b4d3c-9f53-4a1c-8d20-300300000003");
+}

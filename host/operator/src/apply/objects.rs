@@ -33,7 +33,13 @@ pub(crate) async fn objects(
         desire(context, primary, actor, object, done).await?;
     }
     for object in plan.begun() {
-        begin(context, primary, actor, object, done).await?;
+        // One that cannot be made is in nobody else's way.
+        if let Err(error) = begin(context, primary, actor, object, done).await {
+            if error.is_quiet() {
+                return Err(error);
+            }
+            done.leave("begin", &object.id, None, error);
+        }
     }
     amend::all(context, primary, actor, plan, done).await?;
     prune(context, primary, actor, plan, done).await
@@ -150,7 +156,10 @@ async fn begin(
     if context.caches.get(&kind, namespace, &id.name).is_some() {
         return Ok(());
     }
-    context.check_may_act(namespace)?;
+    context.check_may_act(primary.namespace())?;
+    if !context.caches.watches(namespace) {
+        return Err(PassError::BeginsUnwatched { object: id.to_string(), namespace: namespace.to_owned() });
+    }
     let mut body = object.body.clone();
     if let Some(fields) = body.as_object_mut() {
         fields.insert("apiVersion".to_owned(), Value::String(id.api_version.clone()));
@@ -161,7 +170,8 @@ async fn begin(
             metadata.insert("namespace".to_owned(), Value::String(namespace.to_owned()));
         }
     }
-    let malformed = |error: serde_json::Error| PassError::Secret { object: id.to_string(), message: error.to_string() };
+    let malformed =
+        |error: serde_json::Error| PassError::UnknownFields { object: id.to_string(), message: error.to_string() };
     let body: DynamicObject = serde_json::from_value(body).map_err(malformed)?;
     let api = api(context, &actor.client, &kind, namespace)?;
     let parameters = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
@@ -177,11 +187,7 @@ async fn begin(
         }
         // It is there by now.
         Err(error) if is_gone(&error) => Ok(()),
-        Err(error) => {
-            let error = refused(context, actor, "create", &kind, id, error);
-            done.record("begin", id, None, Some(&error));
-            Err(error)
-        }
+        Err(error) => Err(refused(context, actor, "create", &kind, id, error)),
     }
 }
 
