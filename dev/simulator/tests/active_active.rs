@@ -3,7 +3,7 @@
 mod common;
 
 use common::{
-    Nodes, PASSWORD, USER,
+    PASSWORD, USER,
     crdb::{CRDBS, bdb, body, ended, get, instance, made, task, two},
     until,
 };
