@@ -170,6 +170,17 @@ async fn writers_on_both_sides_lose_nothing_over_restarts() {
     assert!(seen.contains(&r#"counter-0 +string ["$2 30"]"#.to_owned()), "{seen:#?}");
     assert_eq!(a.ask(&["SCARD", "set"]).await, ":120");
 
+    // Shards are added on both sides meanwhile.
+    let grow = async {
+        let change = json!({"default_db_config": {"shards_count": 4}});
+        task(&one, "PATCH", &format!("{CRDBS}/{guid}"), &change).await
+    };
+    let (_, _, grown) = tokio::join!(write(&a, "a", 300), write(&b, "b", 300), grow);
+    assert_eq!(grown["status"], "finished", "{grown}");
+    equal(&a, &b).await;
+    assert_eq!(b.ask(&["SCARD", "set"]).await, ":240");
+    assert_eq!(bdb(&other, &guid).await["shard_list"].as_array().unwrap().len(), 8);
+
     // A replica takes over on one side while the other writes.
     let uid = bdb(&other, &guid).await["uid"].as_u64().unwrap();
     let (_, shards) = get(&other, &format!("/v1/bdbs/{uid}/shards")).await;
@@ -179,8 +190,7 @@ async fn writers_on_both_sides_lose_nothing_over_restarts() {
     let (_, (status, answer)) = tokio::join!(write(&a, "a", 100), failover);
     assert_eq!(status, 200, "{answer}");
     equal(&a, &b).await;
-    assert_eq!(b.ask(&["SCARD", "set"]).await, ":180");
-    drop((a, b));
+    assert_eq!(b.ask(&["SCARD", "set"]).await, ":300");
 
     // All of one side is away, and catches up.
     let mut other = other;
@@ -190,10 +200,10 @@ async fn writers_on_both_sides_lose_nothing_over_restarts() {
     other.all.iter_mut().for_each(common::Node::start);
     other.master().await;
     let b = Side::new(&other, &guid).await;
-    b.reads(&["SCARD", "set"], ":240").await;
+    b.reads(&["SCARD", "set"], ":360").await;
     equal(&a, &b).await;
     b.ask(&["INCRBY", "counter-0", "1000"]).await;
-    a.reads(&["GET", "counter-0"], "$4 1060").await;
+    a.reads(&["GET", "counter-0"], "$4 1090").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
