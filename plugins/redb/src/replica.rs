@@ -22,6 +22,8 @@ struct Origin {
     host: String,
     /// Fingerprint of the password that it has now, where that can be told.
     password: Option<String>,
+    /// That password is one of a user who may log in.
+    lets_in: bool,
 }
 
 /// A source that is wanted.
@@ -72,6 +74,14 @@ impl Source {
                     seen.observed.namespace()
                 )
             })?;
+            if !origin.lets_in {
+                return Err(format!(
+                    "spec.replicaSources names database `{0}`, into which its own password does not lead, since its defaultUser is \
+                     false; make a Secret with a `uri` of its user admin (`authentication_admin_pass` in the REST API), and name \
+                     that with replicaSourceType SECRET; until then none of the sources is followed",
+                    source.replica_source_name
+                ));
+            }
             let opens = hidden(&secret_of(&source.replica_source_name), "password");
             (address([plain("redis://:"), opens.value(), plain(format!("@{}", origin.host))]), opens, Some(origin))
         } else {
@@ -140,7 +150,7 @@ impl Origin {
         let host = seen.host(host, port);
         // A password that is shown as something else than it is would pass for a new one for ever.
         let password = bdb.authentication_redis_pass.clone().filter(|_| !seen.passwords_are_masked());
-        Some(Self { host: format!("{host}:{port}"), password })
+        Some(Self { host: format!("{host}:{port}"), password, lets_in: bdb.default_user != Some(false) })
     }
 }
 

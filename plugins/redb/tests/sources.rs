@@ -71,6 +71,15 @@ fn a_source_that_is_not_there_is_waited_for_and_the_rest_is_made() {
 }
 
 #[test]
+fn a_source_into_which_its_password_does_not_lead_is_told() {
+    let closed = origin(&json!({"default_user": false}));
+    let plan = plan(&world(&mirror(&json!({})), &json!([bdb(&json!({})), closed])));
+    let said = plan["progress"]["waiting"].as_str().unwrap();
+    assert!(said.contains("defaultUser is false") && said.contains("replicaSourceType SECRET"), "{said}");
+    assert_eq!(plan["calls"], Value::Null);
+}
+
+#[test]
 fn at_rest_nothing_is_sent_and_a_new_password_of_the_source_is_given_on() {
     let at_rest = plan(&following(&origin(&json!({})), "fp:2222"));
     assert_eq!((&at_rest["calls"], &at_rest["progress"]), (&Value::Null, &json!("done")));
