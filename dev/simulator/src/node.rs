@@ -93,6 +93,8 @@ pub struct Node {
     pub bootstrap: Mutex<bootstrap::Progress>,
     /// Wrong passwords by user, with the time of each; counted on the master.
     pub wrong_logins: Mutex<HashMap<u32, Vec<Millis>>>,
+    /// Credentials that other clusters refused, with the time of each.
+    pub refused_elsewhere: Mutex<HashMap<String, Instant>>,
     /// Requests that came to the REST API so far, by method; those of `rladmin` apart.
     pub requests: Mutex<BTreeMap<String, u64>>,
 }
@@ -146,6 +148,7 @@ impl Node {
             writing: tokio::sync::Mutex::new(()),
             local: Mutex::new(Local::default()),
             wrong_logins: Mutex::new(HashMap::new()),
+            refused_elsewhere: Mutex::default(),
             requests: Mutex::default(),
             settings,
         });

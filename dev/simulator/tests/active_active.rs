@@ -3,7 +3,7 @@
 mod common;
 
 use common::{
-    Nodes, PASSWORD, USER,
+    PASSWORD, USER,
     crdb::{CRDBS, bdb, body, ended, get, instance, made, task, two},
     until,
 };
@@ -97,6 +97,64 @@ async fn a_lost_reply_makes_no_second_one() {
     let path = format!("/v1/crdb_tasks/{}", short["id"].as_str().unwrap());
     until("a forgotten task", async || (get(&a, &path).await.0 == 404).then_some(())).await;
     assert_eq!(get(&a, &format!("/v1/crdb_tasks/{id}")).await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_goes_on_when_its_cluster_comes_back() {
+    let (mut a, b) = two(231).await;
+    let master = a.master().await;
+    let id = "5d5e6f2a-0000-4000-a000-000000000002";
+    let node = &a.all[master];
+    // A phase takes long enough to die in.
+    node.control("POST", "/_sim/faults?all", &json!({"kind": "stuck-actions"})).await;
+    let basic = {
+        use base64::{Engine, prelude::BASE64_STANDARD};
+        format!("Basic {}", BASE64_STANDARD.encode(format!("{USER}:{PASSWORD}")))
+    };
+    let headers = [("authorization", basic.as_str()), ("x-task-id", id), ("x-result-ttl", "100000")];
+    assert_eq!(node.raw("POST", CRDBS, &headers, &body("aa", &a, &b)).await.unwrap().status, 200);
+    until("a database that is prepared on the other side", async || {
+        (get(&b, "/v1/bdbs").await.1.as_array()?.len() == 1).then_some(())
+    })
+    .await;
+    a.all[master].kill();
+    a.all[master].start();
+    let found = a.master().await;
+    a.all[found].control("DELETE", "/_sim/faults?all", &Value::Null).await;
+    let done = ended(&a, id).await;
+    assert_eq!(done["status"], "finished", "{done}");
+    for nodes in [&a, &b] {
+        assert_eq!(get(nodes, CRDBS).await.1.as_array().unwrap().len(), 1);
+        assert_eq!(get(nodes, "/v1/bdbs").await.1.as_array().unwrap().len(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_changed_locks_nobody_out() {
+    let (a, b) = two(233).await;
+    let guid = made(&a, &b, "aa").await;
+    let path = format!("/v1/crdbs/{guid}");
+    let node = &b.all[b.master().await];
+    assert_eq!(node.call("PUT", "/v1/users/1", &json!({"password": "another-word"})).await.0, 200);
+    until("credentials that are refused", async || {
+        let (_, report) = get(&a, &format!("{path}/health_report")).await;
+        report[1]["connection_error"].as_str()?.contains("refuses the credentials").then_some(())
+    })
+    .await;
+    for _ in 0..8 {
+        get(&a, &format!("{path}/health_report")).await;
+    }
+    assert_eq!(
+        node.call_as(USER, "another-word", "GET", CRDBS, &Value::Null).await.0,
+        200,
+        "the account is not locked"
+    );
+    let change =
+        json!({"instances": [{"id": 2, "cluster": {"credentials": {"username": USER, "password": "another-word"}}}]});
+    let done = task(&a, "PATCH", &path, &change).await;
+    assert_eq!(done["status"], "finished", "{done}");
+    let (_, report) = get(&a, &format!("{path}/health_report")).await;
+    assert_eq!(report[1]["connection_error"], Value::Null);
 }
 
 #[tokio::test(flavor = "multi_thread")]

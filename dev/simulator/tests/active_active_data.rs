@@ -4,116 +4,10 @@ mod common;
 
 use common::{
     Nodes, PASSWORD, USER,
-    crdb::{CRDBS, bdb, body, get, made, task, two},
+    crdb::{CRDBS, Side, bdb, body, equal, get, made, task, two},
     host, until,
 };
 use serde_json::{Value, json};
-
-/// A side: a cluster, and the port of its database.
-struct Side<'a> {
-    nodes: &'a Nodes,
-    guid: &'a str,
-    port: u16,
-}
-
-impl<'a> Side<'a> {
-    async fn new(nodes: &'a Nodes, guid: &'a str) -> Self {
-        let port = bdb(nodes, guid).await["endpoints"][0]["port"].as_u64().unwrap();
-        Self { nodes, guid, port: u16::try_from(port).unwrap() }
-    }
-
-    /// One command, at whichever node the endpoint is on.
-    async fn try_ask(&self, words: &[&str]) -> Result<String, String> {
-        let mut last = Err("no node".to_owned());
-        for node in &self.nodes.all {
-            last = node.redis(self.port, "", words).await;
-            if !matches!(&last, Err(error) if error.contains("refused")) {
-                break;
-            }
-        }
-        last.map(|reply| reply.trim_end().replace("\r\n", " "))
-    }
-
-    async fn ask(&self, words: &[&str]) -> String {
-        self.try_ask(words).await.unwrap_or_else(|error| panic!("{words:?}: {error}"))
-    }
-
-    async fn reads(&self, words: &[&str], expected: &str) {
-        let mut seen = String::new();
-        until(&format!("{expected} for {words:?}, not {seen}"), async || {
-            seen = self.try_ask(words).await.unwrap_or_else(|error| error);
-            (seen == expected).then_some(())
-        })
-        .await;
-    }
-
-    /// All that clients can see.
-    async fn everything(&self) -> Vec<String> {
-        let mut all = Vec::new();
-        for key in self.list(&["KEYS", "*"]).await {
-            let kind = self.ask(&["TYPE", &key]).await;
-            let value = match kind.as_str() {
-                "+string" => vec![self.ask(&["GET", &key]).await],
-                "+set" => self.list(&["SMEMBERS", &key]).await,
-                "+hash" => {
-                    let flat = self.words(&["HGETALL", &key]).await;
-                    let mut pairs: Vec<String> = flat.chunks(2).map(|pair| pair.join("=")).collect();
-                    pairs.sort();
-                    pairs
-                }
-                "+list" => self.words(&["LRANGE", &key, "0", "-1"]).await,
-                _ => self.words(&["ZRANGE", &key, "0", "-1", "WITHSCORES"]).await,
-            };
-            all.push(format!("{key} {kind} {value:?}"));
-        }
-        all
-    }
-
-    async fn words(&self, words: &[&str]) -> Vec<String> {
-        let reply = self.ask(words).await;
-        reply.split(' ').filter(|word| !word.starts_with(['$', '*'])).map(str::to_owned).collect()
-    }
-
-    async fn list(&self, words: &[&str]) -> Vec<String> {
-        let mut all = self.words(words).await;
-        all.sort();
-        all
-    }
-
-    async fn in_sync(&self) {
-        until("links that are up", async || {
-            let (_, report) = get(self.nodes, &format!("/v1/crdbs/{}/health_report", self.guid)).await;
-            let up =
-                report.as_array()?.iter().all(|one| one["connections"][0]["replication_links"][0]["status"] == "up");
-            up.then_some(())
-        })
-        .await;
-        assert_eq!(bdb(self.nodes, self.guid).await["crdt_sources"][0]["status"], "in-sync");
-    }
-
-    async fn cut(&self, on: bool) {
-        let method = if on { "POST" } else { "DELETE" };
-        let fault = if on { json!({"kind": "crdb-peer"}) } else { Value::Null };
-        self.nodes.all[0].control(method, "/_sim/faults?all", &fault).await;
-        if on {
-            until("links that are down", async || {
-                let status = &bdb(self.nodes, self.guid).await["crdt_sources"][0]["status"];
-                (*status == "out-of-sync").then_some(())
-            })
-            .await;
-        }
-    }
-}
-
-async fn equal(a: &Side<'_>, b: &Side<'_>) -> Vec<String> {
-    let mut seen = Vec::new();
-    until("the same data on both sides", async || {
-        seen = a.everything().await;
-        (seen == b.everything().await).then_some(())
-    })
-    .await;
-    seen
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_written_on_one_side_is_read_on_the_other() {
@@ -276,6 +170,17 @@ async fn writers_on_both_sides_lose_nothing_over_restarts() {
     assert!(seen.contains(&r#"counter-0 +string ["$2 30"]"#.to_owned()), "{seen:#?}");
     assert_eq!(a.ask(&["SCARD", "set"]).await, ":120");
 
+    // Shards are added on both sides meanwhile.
+    let grow = async {
+        let change = json!({"default_db_config": {"shards_count": 4}});
+        task(&one, "PATCH", &format!("{CRDBS}/{guid}"), &change).await
+    };
+    let (_, _, grown) = tokio::join!(write(&a, "a", 300), write(&b, "b", 300), grow);
+    assert_eq!(grown["status"], "finished", "{grown}");
+    equal(&a, &b).await;
+    assert_eq!(b.ask(&["SCARD", "set"]).await, ":240");
+    assert_eq!(bdb(&other, &guid).await["shard_list"].as_array().unwrap().len(), 8);
+
     // A replica takes over on one side while the other writes.
     let uid = bdb(&other, &guid).await["uid"].as_u64().unwrap();
     let (_, shards) = get(&other, &format!("/v1/bdbs/{uid}/shards")).await;
@@ -285,8 +190,7 @@ async fn writers_on_both_sides_lose_nothing_over_restarts() {
     let (_, (status, answer)) = tokio::join!(write(&a, "a", 100), failover);
     assert_eq!(status, 200, "{answer}");
     equal(&a, &b).await;
-    assert_eq!(b.ask(&["SCARD", "set"]).await, ":180");
-    drop((a, b));
+    assert_eq!(b.ask(&["SCARD", "set"]).await, ":300");
 
     // All of one side is away, and catches up.
     let mut other = other;
@@ -296,10 +200,10 @@ async fn writers_on_both_sides_lose_nothing_over_restarts() {
     other.all.iter_mut().for_each(common::Node::start);
     other.master().await;
     let b = Side::new(&other, &guid).await;
-    b.reads(&["SCARD", "set"], ":240").await;
+    b.reads(&["SCARD", "set"], ":360").await;
     equal(&a, &b).await;
     b.ask(&["INCRBY", "counter-0", "1000"]).await;
-    a.reads(&["GET", "counter-0"], "$4 1060").await;
+    a.reads(&["GET", "counter-0"], "$4 1090").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -315,6 +219,7 @@ async fn clusters_reach_each_other_by_name_and_over_tls() {
         Nodes::cluster_with("a.example", net_a, 2, &more),
         Nodes::cluster_with("b.example", net_b, 2, &more)
     );
+    let client = redis_enterprise_simulator::tls::self_signed("client", &[]).unwrap();
     let part = |name: &str| {
         json!({"db_config": {"port": 12100, "proxy_policy": "all-nodes"}, "cluster": {
             "name": format!("{name}.example"), "url": format!("https://api-{name}.example.com:443"),
@@ -325,16 +230,97 @@ async fn clusters_reach_each_other_by_name_and_over_tls() {
     let wanted = json!({
         // Whoever connects must show a certificate; the clusters know each other's.
         "default_db_config": {
-            "name": "aa", "memory_size": 100 << 20, "tls_mode": "enabled", "enforce_client_authentication": "disabled",
+            "name": "aa", "memory_size": 100 << 20, "tls_mode": "enabled",
+            "enforce_client_authentication": "enabled", "authentication_ssl_client_certs": [{"client_cert": client.certificate}],
         },
         "instances": [part("a"), part("b")],
     });
     let done = task(&one, "POST", CRDBS, &wanted).await;
     assert_eq!(done["status"], "finished", "{done}");
     let guid = done["crdb_guid"].as_str().unwrap();
-    Side::new(&one, guid).await.in_sync().await;
-    assert_eq!(
-        get(&other, &format!("/v1/crdbs/{guid}")).await.1["instances"][0]["cluster"]["replication_tls_sni"],
-        "aa.a.example.com"
-    );
+    let (a, b) = (Side::new(&one, guid).await, Side::new(&other, guid).await);
+    a.in_sync().await;
+    let (_, crdb) = get(&other, &format!("{CRDBS}/{guid}")).await;
+    assert_eq!(crdb["instances"][0]["cluster"]["replication_tls_sni"], "aa.a.example.com");
+
+    // A new certificate is known to the others once they are told.
+    let new = redis_enterprise_simulator::tls::self_signed("b.example", &[]).unwrap();
+    let new = json!({"certificates": [{"name": "syncer", "certificate": new.certificate, "key": new.key}]});
+    let (status, answer) = other.all[other.master().await].call("PUT", "/v1/cluster/certificates", &new).await;
+    assert_eq!(status, 200, "{answer}");
+    until("a link that is refused", async || {
+        let status = &bdb(&other, guid).await["crdt_sources"][0]["status"];
+        (*status == "out-of-sync").then_some(())
+    })
+    .await;
+    let forced = task(&one, "POST", &format!("{CRDBS}/{guid}/updates"), &json!({"force_update": true})).await;
+    assert_eq!(forced["status"], "finished", "{forced}");
+    b.in_sync().await;
+}
+
+/// Numbers that are the same in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % sides
+    }
+
+    /// A command on one of few keys, of any type.
+    fn command(&mut self) -> Vec<String> {
+        let (key, other) = (format!("k{}", self.roll(6)), format!("k{}", self.roll(6)));
+        let (name, value) = (format!("m{}", self.roll(4)), self.roll(1000).to_string());
+        let words: Vec<&str> = match self.roll(24) {
+            0 => vec!["SET", &key, &value],
+            1 => vec!["SETNX", &key, &value],
+            2 => vec!["APPEND", &key, &value],
+            3 | 4 => vec!["INCRBY", &key, &value],
+            5 => vec!["DECR", &key],
+            6 | 7 => vec!["SADD", &key, &name, &value],
+            8 => vec!["SREM", &key, &name],
+            9 => vec!["SPOP", &key],
+            10 | 11 => vec!["HSET", &key, &name, &value],
+            12 => vec!["HINCRBY", &key, &name, &value],
+            13 => vec!["HDEL", &key, &name],
+            14 => vec!["RPUSH", &key, &value],
+            15 => vec!["ZADD", &key, &value, &name],
+            16 | 17 => vec!["DEL", &key],
+            18 => vec!["RENAME", &key, &other],
+            19 => vec!["PEXPIRE", &key, "1"],
+            20 => vec!["EXPIRE", &key, "1000"],
+            21 => vec!["PERSIST", &key],
+            22 => vec!["SUNIONSTORE", &key, &other, &key],
+            _ => vec!["EVAL", "return redis.call('DEL', KEYS[1])", "1", &key],
+        };
+        words.into_iter().map(str::to_owned).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_both_sides_do_ends_equal() {
+    let (one, other) = two(229).await;
+    let guid = made(&one, &other, "aa").await;
+    let (a, b) = (Side::new(&one, &guid).await, Side::new(&other, &guid).await);
+    let mut dice = Dice(7);
+    for round in 0..6 {
+        // Apart in every other round.
+        b.cut(round % 2 == 0).await;
+        for _ in 0..150 {
+            let side = if dice.roll(2) == 0 { &a } else { &b };
+            let words = dice.command();
+            // Many are for another type than the key has.
+            let _ = side.try_ask(&words.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        }
+        b.cut(false).await;
+        a.in_sync().await;
+        b.in_sync().await;
+        let seen = equal(&a, &b).await;
+        assert!(!seen.is_empty(), "round {round}");
+        for key in 0..6 {
+            let key = format!("k{key}");
+            let ends = a.ask(&["PEXPIRETIME", &key]).await;
+            assert_eq!(ends, b.ask(&["PEXPIRETIME", &key]).await, "{key} in round {round}");
+        }
+    }
 }

@@ -94,7 +94,9 @@ async fn one(ask: &Ask<'_>, id: u32, rest: &[&str]) -> Result<Reply, Refusal> {
         }
         ("PUT", ["actions", "revamp"]) => update(ask, id, ask.call.object()?, false).await,
         ("PUT", ["actions", "rebalance"]) => Ok(Reply::json(json!({"action_uid": bdb.action}))),
-        ("GET", ["peer_stats"]) => Err(Refusal::new(406, "not_supported", "the database is not Active-Active")),
+        ("GET", ["peer_stats"]) if state.crdb_of(id).is_none() => {
+            Err(Refusal::new(406, "not_supported", "the database is not Active-Active"))
+        }
         _ => Err(unknown(ask.call)),
     }
 }

@@ -155,7 +155,8 @@ async fn health_report(ask: &Ask<'_>, crdb: &Crdb) -> Result<Reply, Refusal> {
             report.push(own_status(ask.node, ask.state, &crdb.agreed.guid, u64::MAX).health);
             continue;
         }
-        let status = peer::ask(ask.node, &crdb.agreed.guid, instance, &Question::Status(crdb.agreed.version)).await;
+        let status =
+            peer::ask_gently(ask.node, &crdb.agreed.guid, instance, &Question::Status(crdb.agreed.version)).await;
         let broken = |why: String| {
             json!({
                 "cluster_name": instance.name, "name": crdb.agreed.name, "active_config_version": null,

@@ -1,7 +1,7 @@
 //! What one cluster asks of another: a path of the simulator's own, `/v1/crdbs/{guid}/_peer`, opened by the credentials of an
 //! administrator there.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
@@ -13,11 +13,18 @@ use crate::{
     node::Node,
     rest_client::{self, Target},
     settings::dial,
-    state::crdb::{Agreed, Instance, Proposal, Trouble},
+    state::{
+        crdb::{Agreed, Instance, Proposal, Trouble},
+        digest,
+    },
 };
 
 /// A cluster that has not answered in this time is not there now.
 const LIMIT: Duration = Duration::from_secs(5);
+
+/// Credentials that were refused are not tried again for so long, unless a task needs them: five wrong logins within a quarter of an
+/// hour lock an account (REST reference, 1.4).
+const FORBEARANCE: Duration = Duration::from_secs(300);
 
 /// A question.
 #[derive(Debug, Serialize, Deserialize)]
@@ -61,6 +68,24 @@ pub struct Status {
     pub agreed: Option<Box<Agreed>>,
 }
 
+/// Asks the cluster of an instance, if it has not refused these credentials lately.
+pub async fn ask_gently(node: &Node, guid: &str, instance: &Instance, question: &Question) -> Result<Status, Trouble> {
+    let lately = node.refused_elsewhere.lock().get(&credentials(instance)).is_some_and(|at| at.elapsed() < FORBEARANCE);
+    if lately { Err(wrong_credentials(instance)) } else { ask(node, guid, instance, question).await }
+}
+
+fn credentials(instance: &Instance) -> String {
+    digest(&[&instance.url, &instance.username, &instance.password])
+}
+
+fn wrong_credentials(instance: &Instance) -> Trouble {
+    Trouble {
+        cluster_name: instance.name.clone(),
+        description: format!("cluster {} refuses the credentials of {}", instance.name, instance.username),
+        error_code: "invalid_credentials".to_owned(),
+    }
+}
+
 /// Asks the cluster of an instance.
 pub async fn ask(node: &Node, guid: &str, instance: &Instance, question: &Question) -> Result<Status, Trouble> {
     let trouble = |code: &str, text: String| Trouble {
@@ -86,12 +111,13 @@ pub async fn ask(node: &Node, guid: &str, instance: &Instance, question: &Questi
     let sent = rest_client::send(&target, "POST", &path, &headers, body);
     let answer = tokio::time::timeout(LIMIT, sent).await.map_err(|_| unreachable("no answer in time".to_owned()))?;
     let answer = answer.map_err(|error| unreachable(told(&error)))?;
+    if answer.status == 401 {
+        node.refused_elsewhere.lock().insert(credentials(instance), Instant::now());
+        return Err(wrong_credentials(instance));
+    }
+    node.refused_elsewhere.lock().remove(&credentials(instance));
     match answer.status {
         200 => serde_json::from_slice(&answer.body).map_err(|error| unreachable(format!("not understood: {error}"))),
-        401 => Err(trouble(
-            "invalid_credentials",
-            format!("cluster {} refuses the credentials of {}", instance.name, instance.username),
-        )),
         status => {
             let body: Value = serde_json::from_slice(&answer.body).unwrap_or_else(|_| json!({}));
             let text = |key: &str| body.get(key).and_then(Value::as_str).map(str::to_owned);

@@ -40,7 +40,7 @@ async fn look(node: &Arc<Node>, crdb: &Crdb) {
     for instance in others {
         let (node, guid, version) = (Arc::clone(node), guid.clone(), crdb.agreed.version);
         asking.spawn(async move {
-            let status = peer::ask(&node, &guid, &instance, &Question::Status(version)).await;
+            let status = peer::ask_gently(&node, &guid, &instance, &Question::Status(version)).await;
             (instance, status)
         });
     }

@@ -22,6 +22,9 @@ const START: &str = "0-0";
 /// From this length on the log may have lost its beginning: the script keeps some 100 000 entries.
 const LOSES: i64 = 90_000;
 
+/// Keys that changed, each with the elements that did, or none for all of them.
+type Changed = BTreeMap<Vec<u8>, Option<Vec<Vec<u8>>>>;
+
 /// A shard, and what is said to the link.
 struct Feed<'a, S> {
     stream: &'a mut BufReader<S>,
@@ -134,9 +137,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Feed<'_, S> {
     }
 }
 
-/// The keys in entries of the log, each with its elements or none for all, and the position of the last.
-fn entries(found: &[Vec<u8>]) -> (BTreeMap<Vec<u8>, Option<Vec<Vec<u8>>>>, Option<String>) {
-    let mut changed: BTreeMap<Vec<u8>, Option<Vec<Vec<u8>>>> = BTreeMap::new();
+/// What entries of the log say, and the position of the last.
+fn entries(found: &[Vec<u8>]) -> (Changed, Option<String>) {
+    let mut changed = Changed::new();
     let mut last = None;
     // The name of the stream, then for each entry its position, `k` and the key, and `e` and an element any number of times.
     let mut rest = found.get(1..).unwrap_or_default();
