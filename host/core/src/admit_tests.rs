@@ -26,6 +26,7 @@ fn grants() -> Grants {
             .map(|(kind, field)| (TypeRef::new("v1", kind), [field.to_owned()].into()))
             .into(),
         resets: [("spec.recover".to_owned(), json!(false))].into(),
+        ..Grants::default()
     }
 }
 
