@@ -115,8 +115,6 @@ pub struct Crdb {
     pub before: Option<Agreed>,
     /// The others.
     pub peers: BTreeMap<u32, Peer>,
-    /// Versions and what became of them, the newest last.
-    pub history: Vec<(u64, String)>,
 }
 
 /// Changes.
