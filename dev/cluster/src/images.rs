@@ -55,7 +55,8 @@ impl ImageTable {
         Self {
             images: vec![
                 Image::new("redislabs/redis", [simulator.display().to_string(), "node".to_owned()])
-                    .with_program("rladmin", simulator),
+                    .with_program("rladmin", simulator.clone())
+                    .with_program("crdb-cli", simulator),
                 Image::new("stepwright/operator", [program("stepwright").display().to_string()]),
             ],
         }

@@ -1,4 +1,4 @@
-//! The binary: a node, or `rladmin`, or the guard of a redis-server. What each does is in the library.
+//! The binary: a node, or `rladmin` or `crdb-cli`, or the guard of a redis-server. What each does is in the library.
 
 use std::{ffi::OsStr, path::Path, process::ExitCode};
 
@@ -26,6 +26,13 @@ enum Subcommands {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<String>,
     },
+    /// Be `crdb-cli` (also when the program is called by that name).
+    #[command(disable_help_flag = true)]
+    CrdbCli {
+        /// The command line of `crdb-cli`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
     /// Become a program that dies with the node; for the node's own use.
     #[command(hide = true)]
     Guard {
@@ -41,14 +48,20 @@ enum Subcommands {
 }
 
 fn main() -> ExitCode {
-    let called_as_rladmin =
-        std::env::args_os().next().is_some_and(|name| Path::new(&name).file_name() == Some(OsStr::new("rladmin")));
-    if called_as_rladmin {
-        return run_rladmin(&std::env::args().skip(1).collect::<Vec<_>>());
+    let called_as = |tool: &str| {
+        std::env::args_os().next().is_some_and(|name| Path::new(&name).file_name() == Some(OsStr::new(tool)))
+    };
+    let words = || std::env::args().skip(1).collect::<Vec<_>>();
+    if called_as("rladmin") {
+        return run_tool(rladmin::run(&words()));
+    }
+    if called_as("crdb-cli") {
+        return run_tool(rladmin::crdb_cli::run(&words()));
     }
     match Cli::parse().command {
         Subcommands::Node(arguments) => run_node(arguments),
-        Subcommands::Rladmin { words } => run_rladmin(&words),
+        Subcommands::Rladmin { words } => run_tool(rladmin::run(&words)),
+        Subcommands::CrdbCli { words } => run_tool(rladmin::crdb_cli::run(&words)),
         Subcommands::Guard { parent, program, arguments } => {
             let failure = guard::become_guarded(parent, &program, &arguments);
             eprintln!("failed to run `{program}`: {failure}");
@@ -95,7 +108,7 @@ fn run_node(arguments: NodeArgs) -> ExitCode {
     outcome
 }
 
-fn run_rladmin(words: &[String]) -> ExitCode {
+fn run_tool(tool: impl Future<Output = Result<(), rladmin::RladminError>>) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -103,7 +116,7 @@ fn run_rladmin(words: &[String]) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(rladmin::run(words)) {
+    match runtime.block_on(tool) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("ERROR: {error}");

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{
-    PASSWORD, USER,
+    Nodes, PASSWORD, USER,
     crdb::{CRDBS, bdb, body, ended, get, instance, made, task, two},
     until,
 };
@@ -127,6 +127,37 @@ async fn a_task_goes_on_when_its_cluster_comes_back() {
         assert_eq!(get(nodes, CRDBS).await.1.as_array().unwrap().len(), 1);
         assert_eq!(get(nodes, "/v1/bdbs").await.1.as_array().unwrap().len(), 1);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_does_it_too() {
+    let (a, b) = two(236).await;
+    let say = |words: &[&str]| {
+        let said = a.all[0].tool("crdb-cli", words);
+        (said.status.success(), String::from_utf8(said.stdout).unwrap() + &String::from_utf8(said.stderr).unwrap())
+    };
+    let part = |name: &str, nodes: &Nodes| {
+        format!("fqdn={name},username={USER},password={PASSWORD},url=https://{}:9443", nodes.all[0].host)
+    };
+    let (first, second) = (part("a.example", &a), part("b.example", &b));
+    let create = ["crdb", "create", "--name", "aa", "--memory-size", "104857600", "--instance", &first];
+    let (well, said) = say(&create);
+    assert!(well, "{said}");
+    let (_, listed) = say(&["crdb", "list"]);
+    let guid = get(&a, CRDBS).await.1[0]["guid"].as_str().unwrap().to_owned();
+    assert!(listed.contains(&format!("{guid}  aa    1        a.example")), "{listed}");
+    let (well, said) = say(&["crdb", "add-instance", "--crdb-guid", &guid, "--instance", &second]);
+    assert!(well, "{said}");
+    let (well, said) = say(&["crdb", "update", "--crdb-guid", &guid, "--memory-size", "209715200"]);
+    assert!(well, "{said}");
+    assert_eq!(bdb(&b, &guid).await["memory_size"], 200 << 20);
+    assert!(say(&["crdb", "health-report", "--crdb-guid", &guid]).1.contains("\"b.example\""));
+    assert!(say(&["task", "list"]).1.contains("finished"));
+    let (well, said) = say(&create);
+    assert!(!well && said.contains("a database named aa exists"), "{said}");
+    let (well, said) = say(&["crdb", "delete", "--crdb-guid", &guid]);
+    assert!(well, "{said}");
+    assert_eq!(get(&b, CRDBS).await.1, json!([]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,7 @@ use common::{
     crdb::{CRDBS, Side, bdb, body, equal, get, made, task, two},
     host, until,
 };
+use redis_enterprise_simulator::resp::text_of;
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -256,6 +257,52 @@ async fn clusters_reach_each_other_by_name_and_over_tls() {
     let forced = task(&one, "POST", &format!("{CRDBS}/{guid}/updates"), &json!({"force_update": true})).await;
     assert_eq!(forced["status"], "finished", "{forced}");
     b.in_sync().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_may_do_what_their_roles_permit() {
+    let nodes = Nodes::cluster_named("a.example", 235, 2).await;
+    let node = &nodes.all[nodes.master().await];
+    let mut ids = Vec::new();
+    for (path, body) in [
+        ("/v1/redis_acls", json!({"name": "apps", "acl": "~app:* +@read +set"})),
+        ("/v1/roles", json!({"name": "apps", "management": "db_viewer"})),
+    ] {
+        let (status, made) = node.call("POST", path, &body).await;
+        assert_eq!(status, 200, "{made}");
+        ids.push(made["uid"].clone());
+    }
+    let user = json!({"email": "app@b.c", "name": "app", "password": "pw-pw-pw", "role_uids": [ids[1]]});
+    assert_eq!(node.call("POST", "/v1/users", &user).await.0, 200);
+    let mut wanted = body("aa", &nodes, &nodes);
+    wanted["instances"].as_array_mut().unwrap().pop();
+    wanted["default_db_config"]["authentication_redis_pass"] = json!("secret");
+    wanted["instances"][0]["db_config"] = json!({"roles_permissions": [{"role_uid": ids[1], "redis_acl_uid": ids[0]}]});
+    let done = task(&nodes, "POST", CRDBS, &wanted).await;
+    assert_eq!(done["status"], "finished", "{done}");
+    let side = Side::new(&nodes, done["crdb_guid"].as_str().unwrap()).await;
+    assert!(side.try_ask(&["SET", "k", "v"]).await.unwrap_err().starts_with("NOAUTH"));
+    let mut clients = Vec::new();
+    for node in &nodes.all {
+        clients.extend(redis_enterprise_simulator::resp::Connection::open(&node.host, side.port).await.ok());
+    }
+    let mut client = clients.pop().unwrap();
+    let mut ask = async |words: &[&str]| text_of(&client.ask(words).await.unwrap());
+    assert!(ask(&["AUTH", "wrong"]).await.starts_with("WRONGPASS"));
+    assert!(ask(&["SET", "k", "v"]).await.starts_with("NOAUTH"));
+    assert_eq!(ask(&["AUTH", "app@b.c", "pw-pw-pw"]).await, "OK");
+    assert_eq!(ask(&["SET", "app:1", "v"]).await, "OK");
+    assert_eq!(ask(&["GET", "app:1"]).await, "v");
+    for refused in [&["SET", "k", "v"][..], &["DEL", "app:1"], &["EVAL", "return 1", "1", "app:1"]] {
+        let reply = ask(refused).await;
+        assert!(reply.starts_with("NOPERM"), "{refused:?}: {reply}");
+    }
+    assert_eq!(ask(&["AUTH", "secret"]).await, "OK");
+    assert_eq!(ask(&["SET", "k", "v"]).await, "OK");
+    assert_eq!(ask(&["WAIT", "1", "10000"]).await, "1");
+    assert_eq!(client.ask(&["SPOP", "none"]).await.unwrap(), b"$-1\r\n");
+    client.demand(&["HELLO", "3"]).await.unwrap();
+    assert_eq!(client.ask(&["SPOP", "none"]).await.unwrap(), b"_\r\n", "nothing, as the newer protocol says it");
 }
 
 /// Numbers that are the same in every run.

@@ -31,7 +31,7 @@ impl Admission for Rules {
             .description("Checks resources of Redis Enterprise before they are stored, by the rules of the steps")
             .check(part(&Rec::manifest(), CLUSTER, &["statefulsets", "claims", "rivals"], &["bootstrap"]))
             .check(part(&Redb::manifest(), DATABASE, &["clusters"], &["bdbs", "license", "policy"]))
-            .check(part(&Reaadb::manifest(), ACTIVE_ACTIVE, &["remote-clusters"], &[]))
+            .check(part(&Reaadb::manifest(), ACTIVE_ACTIVE, &["clusters", "remote-clusters"], &[]))
             .check(part(&Rerc::manifest(), REMOTE_CLUSTER, &["credentials"], &[]))
     }
 

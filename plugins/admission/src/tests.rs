@@ -136,13 +136,8 @@ fn a_cluster_is_judged() {
 #[test]
 fn an_active_active_database_is_judged() {
     let object = |spec: Value| json!({"metadata": {"name": "aa"}, "spec": spec});
-    let ask = |spec| {
-        asked(ACTIVE_ACTIVE, "RedisEnterpriseActiveActiveDatabase", &object(spec)).set(
-            "remote-clusters",
-            "one",
-            &json!({}),
-        )
-    };
+    let bare = |spec| asked(ACTIVE_ACTIVE, "RedisEnterpriseActiveActiveDatabase", &object(spec));
+    let ask = |spec| bare(spec).set("remote-clusters", "one", &json!({})).set("clusters", "rec", &json!({}));
     let global = |global: Value| json!({"participatingClusters": [{"name": "one"}], "globalConfigurations": global});
     ask(global(json!({"memorySize": "100MB", "shardingEnabled": true}))).check(&[], 0);
     ask(global(json!({"evictionPolicy": "illegal"}))).check(
@@ -151,6 +146,8 @@ fn an_active_active_database_is_judged() {
     );
     ask(json!({"participatingClusters": [{"name": "one"}, {"name": "two"}]}))
         .check(&[("spec.participatingClusters.name", "`two` not found in namespace `ns`, which has one")], 0);
+    // Without a cluster nobody knows where they would be.
+    bare(json!({"participatingClusters": [{"name": "two"}]})).check(&[], 1);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 use stepwright_sdk::{Event, Failure, Plan};
 
-use crate::living::{Decision, follow_task, fresh, written};
+use crate::living::{Decision, follow_task, fresh, look, written};
 use crate::seen::Seen;
 use crate::status::{DELETING, Status};
 use crate::work::Work;
@@ -36,7 +36,11 @@ pub(crate) fn plan(seen: &Seen<'_>) -> Result<Plan, Failure> {
     if crdb.is_none() && seen.database.status.last_task_uid.is_none() && seen.guid().is_none() {
         return Ok(finished(seen, format!("database `{name}` is gone")));
     }
-    let decision = follow_task(seen, crdb, work, status(crdb))?;
+    let mut decision = follow_task(seen, crdb, work, status(crdb))?;
+    if crdb.is_none() && fresh(seen).is_none() && decision.calls.is_empty() {
+        // It never sent anything itself.
+        decision.calls.push(look());
+    }
     // The list of this very moment, and no task under way.
     let gone = matches!(fresh(seen), Some(Ok(list)) if seen.own(&list).is_none());
     if gone && matches!(decision.progress, stepwright_sdk::Progress::Done) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use stepwright_sdk::{Call, Event, Failure, Plan, Progress, Wait};
 
-use crate::record::{Crdb, Record};
+use crate::record::{Crdb, Record, listed as listed_in};
 use crate::seen::Seen;
 use crate::status::{ACTIVE, CHANGING, CREATION_FAILED, ERROR, PENDING, Status};
 use crate::task::{Kind, Task, next};
@@ -241,19 +241,15 @@ fn lost(seen: &Seen<'_>, status: Status) -> Decision {
     decision
 }
 
-fn look() -> Call {
+/// Reads the databases as they are now.
+pub(crate) fn look() -> Call {
     Call::get(LIST, "/v1/crdbs")
 }
 
 /// The databases as they were read in the round before this one.
 pub(crate) fn fresh(seen: &Seen<'_>) -> Option<Result<Vec<Crdb>, String>> {
     let reply = seen.reply(LIST)?;
-    #[derive(serde::Deserialize)]
-    struct Wrapped {
-        crdbs: Vec<Crdb>,
-    }
-    let list = reply.json::<Vec<Crdb>>().or_else(|| Some(reply.json::<Wrapped>()?.crdbs));
-    Some(list.filter(|_| reply.is_success()).ok_or_else(|| reply.error_text()))
+    Some(listed_in(reply).ok_or_else(|| reply.error_text()))
 }
 
 /// Sends what has to be sent, once nothing else is under way, and follows it to its end.

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use stepwright_sdk::Reply;
 
 const MANAGED_BY: &str = "managed_by";
 const RESOURCE: &str = "redb_resource";
@@ -79,6 +80,16 @@ pub struct Cluster {
 struct Tag {
     key: String,
     value: String,
+}
+
+/// The databases in an answer to `GET /v1/crdbs`, if it is one: some servers are said to put the list into an object.
+pub fn listed(reply: &Reply) -> Option<Vec<Crdb>> {
+    #[derive(Deserialize)]
+    struct Wrapped {
+        crdbs: Vec<Crdb>,
+    }
+    let list = reply.json::<Vec<Crdb>>().or_else(|| Some(reply.json::<Wrapped>()?.crdbs));
+    list.filter(|_| reply.is_success())
 }
 
 impl Record {

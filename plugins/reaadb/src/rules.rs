@@ -14,7 +14,15 @@ const GLOBAL: &str = "spec.globalConfigurations";
 /// What the step could not read either.
 pub fn judge(observed: &Observation) -> Result<Judged, Failure> {
     let seen = Seen::read(observed)?;
-    Ok(Judged { violations: of_itself(&seen)?, warnings: Vec::new() })
+    let mut judged = Judged { violations: of_itself(&seen)?, warnings: Vec::new() };
+    if seen.clusters.is_empty() {
+        // All may be on their way in one file, in any order.
+        judged.warnings.push(format!(
+            "namespace `{}` has no RedisEnterpriseCluster yet: the database is made once there is one",
+            seen.observed.namespace()
+        ));
+    }
+    Ok(judged)
 }
 
 /// Rules that need nothing but the spec, and which remote clusters there are.
@@ -36,7 +44,9 @@ pub(crate) fn of_itself(seen: &Seen<'_>) -> Result<Vec<Violation>, Failure> {
     let known: Vec<&str> = seen.remotes.iter().map(|remote| remote.id.name.as_str()).collect();
     let there = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
     let beside = seen.remotes.first().and_then(|remote| remote.id.namespace.as_deref());
-    for participant in &seen.database.spec.participating_clusters {
+    // Where the cluster is, is where they are: before there is one, nobody can say.
+    let nobody_knows = seen.clusters.is_empty() && seen.remotes.is_empty();
+    for participant in seen.database.spec.participating_clusters.iter().filter(|_| !nobody_knows) {
         let text = format!(
             "RedisEnterpriseRemoteCluster `{}` not found in namespace `{}`, which has {there}: make it, or name another",
             participant.name,

@@ -87,7 +87,8 @@ impl Status {
             return status;
         };
         status.guid = Some(crdb.guid.clone());
-        let report = seen.health.known().and_then(|all| all.get(&crdb.guid));
+        // In its place may stand why there is none.
+        let report = seen.health.known().and_then(|all| all.get(&crdb.guid)).filter(|report| report.is_array());
         let links = report.map(links);
         status.participating_clusters = crdb
             .instances

@@ -223,6 +223,11 @@ fn it_is_deleted_everywhere_and_only_then_is_the_resource_gone() {
     assert_eq!((&gone["progress"], &gone["desired"]), (&json!("done"), &Value::Null));
     // Nothing was ever sent.
     assert_eq!(plan(&world(&reaadb(&json!({}))).deleting())["progress"], "done");
+    // Nor from here, of one that was begun for a database of others.
+    let copy = json!({"metadata": {"annotations": {"app.redislabs.com/crdb-guid": "g-9"}}});
+    let begun = world(&reaadb(&copy)).deleting();
+    assert_eq!(plan(&begun)["calls"][0]["request"], "GET /v1/crdbs to -");
+    assert_eq!(plan(&begun.reply("list", 200, &json!([])))["progress"], "done");
 }
 
 #[test]

@@ -132,7 +132,8 @@ pub(crate) fn manifest() -> Manifest {
         // Of the cluster beside it only: those that have a copy there.
         .fact_when("crdbs", "status.local")
         .fact_part("crdbs", FactPart::fields(["guid", "name", "default_db_config.tags"]))
-        .begins("app.redislabs.com/v1alpha1", active_active);
+        .begins("app.redislabs.com/v1alpha1", active_active)
+        .calls(["GET /v1/crdbs"]);
     Manifest::new("rerc", env!("CARGO_PKG_VERSION"))
         .description("Says of a remote Redis Enterprise cluster whether it can be worked with")
         .step(step)

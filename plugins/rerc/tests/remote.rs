@@ -133,10 +133,13 @@ fn the_local_one_begins_the_resources_of_databases_that_were_made_elsewhere() {
     let local = beside(with_secret(&near(&json!({"status": "Active", "local": true}))))
         .fact("cluster", &named("rec.ns.svc.cluster.local"))
         .fact("crdbs", &crdbs);
-    insta::assert_yaml_snapshot!(plan(&local)["desired"]);
+    assert_eq!(plan(&local)["calls"][0]["request"], "GET /v1/crdbs to -");
+    insta::assert_yaml_snapshot!(plan(&local.clone().reply("list", 200, &crdbs))["desired"]);
+    // One that is gone by now is begun by nobody.
+    assert_eq!(plan(&local.clone().reply("list", 200, &json!([])))["desired"], Value::Null);
     let there = json!({"apiVersion": "app.redislabs.com/v1alpha1", "kind": "RedisEnterpriseActiveActiveDatabase",
         "metadata": {"name": "aa", "namespace": "apps"}});
-    assert_eq!(plan(&local.object("databases", &there))["desired"], Value::Null);
+    assert_eq!(plan(&local.object("databases", &there))["calls"], Value::Null);
     // One that stands for another cluster has nothing to do with it.
     let far = with_secret(&rerc(&json!({}))).fact("cluster", &named("rec-far.ns-far.x")).fact("crdbs", &crdbs);
     assert_eq!(plan(&far)["desired"], Value::Null);

@@ -41,6 +41,11 @@ impl Caller {
         }
     }
 
+    /// Whether the user is an administrator.
+    pub(super) fn is_admin(&self) -> bool {
+        self.has(&["admin"])
+    }
+
     fn has(&self, roles: &[&str]) -> bool {
         self.roles.iter().any(|role| roles.contains(&role.as_str()))
     }

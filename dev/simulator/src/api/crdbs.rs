@@ -58,7 +58,13 @@ async fn crdbs(ask: &Ask<'_>, path: &[&str]) -> Result<Reply, Refusal> {
             }
             queue(ask, String::new(), Work::Create(body)).await
         }
-        (_, ["v1", "crdbs", guid, rest @ ..]) => one(ask, state.crdb(guid)?, rest).await,
+        (_, ["v1", "crdbs", guid, rest @ ..]) => match state.crdb(guid)? {
+            // One that is being made is not there yet.
+            crdb if crdb.agreed.version == 0 => {
+                Err(Refusal::not_found("crdb_not_found", format!("Active-Active database {guid} is not made yet")))
+            }
+            crdb => one(ask, crdb, rest).await,
+        },
         _ => Err(unknown(ask.call)),
     }
 }
@@ -176,6 +182,14 @@ async fn health_report(ask: &Ask<'_>, crdb: &Crdb) -> Result<Reply, Refusal> {
 async fn from_peer(ask: &Ask<'_>, guid: &str) -> Result<Reply, Refusal> {
     if ask.node.faults.stands(&Kind::CrdbPeer) {
         return Err(Refusal::new(503, "cluster_unreachable", "cut off on demand"));
+    }
+    // What is agreed holds credentials of all clusters.
+    if !ask.caller.is_admin() {
+        return Err(Refusal::new(
+            403,
+            "forbidden",
+            "clusters open each other with the credentials of an administrator",
+        ));
     }
     let question: Question =
         serde_json::from_slice(&ask.call.body).map_err(|error| Refusal::bad_request(error.to_string()))?;

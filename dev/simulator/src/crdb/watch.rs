@@ -4,6 +4,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use super::peer::{self, Question};
@@ -27,16 +28,19 @@ pub(super) async fn run(node: Arc<Node>) {
     loop {
         tokio::time::sleep(LOOK).await;
         let Some(snapshot) = node.snapshot() else { continue };
+        let mut looks = JoinSet::new();
         for crdb in snapshot.state.crdbs.values() {
-            look(&node, crdb).await;
+            let (node, crdb) = (Arc::clone(&node), crdb.clone());
+            looks.spawn(async move { look(&node, &crdb).await });
         }
+        while looks.join_next().await.is_some() {}
     }
 }
 
 async fn look(node: &Arc<Node>, crdb: &Crdb) {
     let guid = &crdb.agreed.guid;
     let others: Vec<_> = crdb.others().cloned().collect();
-    let mut asking = tokio::task::JoinSet::new();
+    let mut asking = JoinSet::new();
     for instance in others {
         let (node, guid, version) = (Arc::clone(node), guid.clone(), crdb.agreed.version);
         asking.spawn(async move {

@@ -10,16 +10,16 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use rustls_pki_types::ServerName;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader},
-    net::TcpStream,
+    io::AsyncWriteExt,
     task::{JoinHandle, JoinSet},
 };
-use tokio_rustls::TlsConnector;
 use tracing::{info, warn};
 
-use super::{GREETING, Replica, Shard};
+use super::{
+    GREETING, Replica, Shard,
+    way::{SILENCE, Stream, Way},
+};
 use crate::{
     clock,
     faults::Kind,
@@ -27,20 +27,12 @@ use crate::{
     peers::SyncReport,
     proxy::{Place, Route},
     resp::{encode, read_request, text_of},
-    settings::dial,
     slots,
-    state::{
-        BdbStatus, Certificate, ClusterState,
-        crdb::{Crdb, Instance},
-    },
-    tls_client,
+    state::{BdbStatus, ClusterState, crdb::Crdb},
 };
 
 /// A broken link is tried again after this time.
 const RETRY: Duration = Duration::from_millis(300);
-
-/// The other side says something at least twice a second; one that is silent for so long is gone.
-const SILENCE: Duration = Duration::from_secs(5);
 
 /// Which link: the database here, and the instance there. Instance 0 stands for the work that is to be done without any.
 pub type LinkId = (u32, u32);
@@ -50,10 +42,7 @@ pub type LinkId = (u32, u32);
 struct Link {
     own: Replica,
     targets: Vec<Place>,
-    /// Host and port, as the name that is asked for if TLS is spoken.
-    places: Vec<(String, u16)>,
-    tls: Option<String>,
-    certificate: Option<Certificate>,
+    way: Way,
 }
 
 /// The links that a node keeps.
@@ -99,35 +88,13 @@ fn links(state: &ClusterState, crdb: &Crdb, node: u32) -> Vec<(LinkId, Link)> {
     let Some(own) = Replica::of(state, bdb).filter(|_| settled && here && crdb.agreed.version > 0) else {
         return Vec::new();
     };
-    let link = |places, tls| Link {
-        own: own.clone(),
-        targets: Route::of(state, bdb).shards,
-        places,
-        tls,
-        certificate: state.certificates.get("syncer").cloned(),
-    };
-    let mut all = vec![((bdb.uid, 0), link(Vec::new(), None))];
+    let link = |way| Link { own: own.clone(), targets: Route::of(state, bdb).shards, way };
+    let mut all = vec![((bdb.uid, 0), link(Way::default()))];
     for instance in crdb.others() {
-        let (places, tls) = whereabouts(crdb, instance);
-        all.push(((bdb.uid, instance.id), link(places, tls)));
+        let way = Way::to(crdb, instance, state.certificates.get("syncer").cloned());
+        all.push(((bdb.uid, instance.id), link(way)));
     }
     all
-}
-
-/// Where an instance's database is reached: as it was said, with TLS, else where its proxies are in its own network.
-fn whereabouts(crdb: &Crdb, instance: &Instance) -> (Vec<(String, u16)>, Option<String>) {
-    let peer = crdb.peers.get(&instance.id);
-    let said = instance.replication_endpoint.as_deref().and_then(|endpoint| endpoint.rsplit_once(':'));
-    match said.and_then(|(host, port)| Some((host.to_owned(), port.parse().ok()?))) {
-        Some((host, port)) => {
-            let name = instance.replication_tls_sni.clone().unwrap_or_else(|| host.clone());
-            (vec![(host, port)], Some(name))
-        }
-        None => {
-            let tls = peer.is_some_and(|peer| peer.tls).then(|| instance.name.clone());
-            (peer.map(|peer| peer.endpoints.clone()).unwrap_or_default(), tls)
-        }
-    }
 }
 
 /// By shard of the source: which run of it was followed up to where.
@@ -209,38 +176,6 @@ fn here(error: io::Error) -> Broken {
     Broken { text: format!("a shard of this cluster: {error}"), here: true }
 }
 
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
-
-async fn connect(node: &Node, link: &Link) -> Result<BufReader<Box<dyn Stream>>, Broken> {
-    if node.faults.stands(&Kind::CrdbPeer) {
-        return Err(there("cut off on demand"));
-    }
-    let mut why = "it is not known where its database is".to_owned();
-    for (host, port) in &link.places {
-        let (address, to) = node.settings.resolve.lead(host, *port);
-        let opening = TcpStream::connect((dial(&address), to));
-        let stream = match tokio::time::timeout(SILENCE, opening).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => {
-                why = format!("failed to connect to {host}:{port}: {error}");
-                continue;
-            }
-            Err(_) => continue,
-        };
-        let _ = stream.set_nodelay(true);
-        let Some(name) = &link.tls else { return Ok(BufReader::new(Box::new(stream))) };
-        let asked = ServerName::try_from(name.clone()).map_err(there)?;
-        let connector = TlsConnector::from(tls_client::trusting(link.certificate.as_ref()).map_err(there)?);
-        match tokio::time::timeout(SILENCE, connector.connect(asked, stream)).await {
-            Ok(Ok(stream)) => return Ok(BufReader::new(Box::new(stream))),
-            Ok(Err(error)) => why = format!("failed to speak TLS with {host}:{port} as {name}: {error}"),
-            Err(_) => why = format!("{host}:{port} does not speak TLS"),
-        }
-    }
-    Err(there(why))
-}
-
 /// Follows one shard. Ends with the number of shards when that is not the one that is known.
 async fn follow(
     node: &Node,
@@ -250,7 +185,7 @@ async fn follow(
     known: usize,
     positions: &Positions,
 ) -> Result<usize, Broken> {
-    let mut source = connect(node, link).await?;
+    let mut source = link.way.open(node).await?;
     let mut targets = Vec::new();
     for place in &link.targets {
         targets.push((place.clone(), link.own.open(place).await.map_err(here)?));
@@ -312,7 +247,8 @@ async fn follow(
     }
 }
 
-async fn hear(source: &mut BufReader<Box<dyn Stream>>) -> Result<Vec<Vec<u8>>, Broken> {
+async fn hear(source: &mut Stream) -> Result<Vec<Vec<u8>>, Broken> {
+    // The other side says something at least twice a second.
     let read = tokio::time::timeout(SILENCE, read_request(source)).await;
     let words = read.map_err(|_| there("it is silent"))?.map_err(there)?;
     words.ok_or_else(|| there("it closed the connection"))

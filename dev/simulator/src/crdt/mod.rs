@@ -6,6 +6,7 @@
 
 pub(crate) mod feed;
 pub mod link;
+mod way;
 
 use std::io;
 

@@ -162,7 +162,7 @@ impl Client {
         }
     }
 
-    fn speaks_resp3(&self) -> bool {
+    pub(super) fn speaks_resp3(&self) -> bool {
         self.greetings.iter().any(|(name, words)| name == "HELLO" && words.get(1).is_some_and(|word| word == b"3"))
     }
 
@@ -254,6 +254,7 @@ impl Client {
         match name {
             "AUTH" | "HELLO" => {
                 self.known = false;
+                self.shards.iter_mut().for_each(|shard| shard.inner = None);
                 self.greet(name, words).await
             }
             "CLIENT" if words.get(1).is_some_and(|word| word.eq_ignore_ascii_case(b"SETNAME")) => {

@@ -32,6 +32,9 @@ impl Client {
                 "ERR the simulator's proxy does not support {name} here on an Active-Active database"
             ))));
         }
+        if name == "WAIT" {
+            return self.wait(words).await.map(Some);
+        }
         if name == "FLUSHALL" || name == "FLUSHDB" {
             return Ok(Some(error(&format!(
                 "ERR {name} is not for Active-Active databases: PUT /v1/crdbs/{}/flush empties all clusters",
@@ -63,6 +66,22 @@ impl Client {
         self.inner(&replica, index).await?.ask("run", &keys, words).await.map(Some)
     }
 
+    /// A shard knows what to wait for by the connection that wrote.
+    async fn wait(&mut self, words: &Words) -> io::Result<Vec<u8>> {
+        let mut least = None;
+        for index in 0..self.shards.len() {
+            let mut replies = vec![self.ask(index, words).await?];
+            if let Some(inner) = self.shards.get_mut(index).and_then(|shard| shard.inner.as_mut()) {
+                replies.push(inner.connection.ask(words).await?);
+            }
+            for reply in replies {
+                let Some(count) = resp::integer_of(&reply) else { return Ok(reply) };
+                least = Some(least.map_or(count, |least: i64| least.min(count)));
+            }
+        }
+        Ok(format!(":{}\r\n", least.unwrap_or(0)).into_bytes())
+    }
+
     /// Has what a transaction wrote noted.
     pub(super) async fn note_transaction(&mut self) -> io::Result<()> {
         let keys = std::mem::take(&mut self.later);
@@ -75,9 +94,15 @@ impl Client {
     }
 
     async fn inner(&mut self, replica: &Replica, index: usize) -> io::Result<&mut crdt::Shard> {
+        let newer = self.speaks_resp3();
         let shard = self.shards.get_mut(index).ok_or(io::ErrorKind::NotFound)?;
         if shard.inner.is_none() {
-            shard.inner = Some(replica.open(&shard.place).await?);
+            let mut fresh = replica.open(&shard.place).await?;
+            if newer {
+                // What it answers is passed on.
+                fresh.connection.demand(&["HELLO", "3"]).await?;
+            }
+            shard.inner = Some(fresh);
         }
         shard.inner.as_mut().ok_or_else(|| io::ErrorKind::NotFound.into())
     }

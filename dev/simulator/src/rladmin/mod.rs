@@ -3,6 +3,7 @@
 //! It has no state of its own. Like the real tool it needs no password: it reads a token that only the node's own
 //! user can read.
 
+pub mod crdb_cli;
 mod status;
 mod table;
 
@@ -72,6 +73,7 @@ impl Local {
             status => Err(RladminError::Refused(
                 text("message")
                     .or_else(|| text("description"))
+                    .or_else(|| text("detail"))
                     .unwrap_or_else(|| format!("the node answered {status}")),
             )),
         }

@@ -236,9 +236,14 @@ impl Node {
     }
 
     pub fn rladmin(&self, words: &[&str]) -> Output {
+        self.tool("rladmin", words)
+    }
+
+    /// A command line tool of the node.
+    pub fn tool(&self, name: &str, words: &[&str]) -> Output {
         // A command that waits for what never comes must not hold up the tests.
         Command::new("timeout")
-            .args(["60", BINARY, "rladmin"])
+            .args(["60", BINARY, name])
             .args(words)
             .env("STEPWRIGHT_DEV_BIND", &self.host)
             .env("SIM_DATA", &self.data)

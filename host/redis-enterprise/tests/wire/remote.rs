@@ -26,7 +26,8 @@ impl Far {
     async fn start() -> Self {
         let cluster = Cluster::start_with(1, |nodes| Settings {
             distant_interval: quiet().rest_interval,
-            resolve: vec![format!("{HOST}:443:127.0.0.1:{}", nodes[0].address.port()).parse().unwrap()].into(),
+            resolve: vec![format!("{HOST}:443:127.0.0.1:{}", nodes.first().unwrap().address.port()).parse().unwrap()]
+                .into(),
             ..quiet()
         })
         .await;
@@ -42,7 +43,7 @@ impl Far {
         let encode = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
         let mut data = json!({"username": encode("demo@redis.com"), "password": encode(password)});
         if let Some(authority) = authority {
-            data["ca.crt"] = json!(encode(authority));
+            data.as_object_mut().unwrap().insert("ca.crt".to_owned(), json!(encode(authority)));
         }
         self.cluster.objects.put(json!({"apiVersion": "v1", "kind": "Secret",
             "metadata": {"namespace": "ns", "name": "redis-enterprise-far"}, "data": data}));

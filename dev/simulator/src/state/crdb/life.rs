@@ -8,9 +8,6 @@ use serde_json::{Value, json};
 use super::{Agreed, Crdb, CrdbCommand, Instance, Proposal, featureset};
 use crate::state::{BdbStatus, ClusterState, Context, Object, Refusal, bdbs::BdbCommand};
 
-/// Versions that are remembered.
-const HISTORY: usize = 20;
-
 fn refused(code: &'static str, why: impl Into<String>) -> Refusal {
     Refusal::new(406, code, why)
 }
@@ -105,7 +102,6 @@ impl ClusterState {
             carried: next.version,
             before: None,
             peers: BTreeMap::new(),
-            history: Vec::new(),
         };
         self.crdbs.insert(guid, crdb);
         self.tell_bdb(bdb, &next, own.id)?;
@@ -158,9 +154,6 @@ impl ClusterState {
     fn install(&mut self, next: Agreed, ctx: &Context) -> Result<Value, Refusal> {
         let crdb = self.crdb_mut(&next.guid.clone())?;
         crdb.pending = None;
-        crdb.history.push((next.version, "committed".to_owned()));
-        let surplus = crdb.history.len().saturating_sub(HISTORY);
-        crdb.history.drain(..surplus);
         let (first, before) = (crdb.agreed.version == 0, std::mem::replace(&mut crdb.agreed, next));
         crdb.peers.retain(|id, _| crdb.agreed.instances.iter().any(|one| one.id == *id));
         if !first {

@@ -4,6 +4,7 @@
 //! prepared and not decided, and what it last saw of the others. How clusters speak to each other is in [`crate::crdb`].
 
 mod life;
+mod own;
 mod rules;
 mod tasks;
 mod view;
@@ -14,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use self::{
-    rules::{changed, check_crdt_change, featureset, first},
+    own::check_crdt_change,
+    rules::{changed, featureset, first},
     tasks::{CrdbTask, TaskStatus, Trouble, Work},
 };
 use super::{ClusterState, Object, Refusal};
@@ -113,8 +115,6 @@ pub struct Crdb {
     pub before: Option<Agreed>,
     /// The others.
     pub peers: BTreeMap<u32, Peer>,
-    /// Versions and what became of them, the newest last.
-    pub history: Vec<(u64, String)>,
 }
 
 /// Changes.
