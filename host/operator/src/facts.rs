@@ -23,7 +23,25 @@ type Index = HashMap<String, Vec<usize>>;
 #[derive(Debug)]
 pub struct FactValue {
     content: Content,
-    indices: Mutex<HashMap<String, Arc<Index>>>,
+    indices: Arc<Indices>,
+    /// How the items differ from those that the indices are of.
+    gone: HashSet<usize>,
+    come: Vec<Arc<Value>>,
+}
+
+/// Positions of items by the texts at a path, by path.
+#[derive(Debug, Default)]
+struct Indices {
+    items: Vec<Arc<Value>>,
+    of: Mutex<HashMap<String, Arc<Index>>>,
+}
+
+/// Items that came or went before the indices are made anew.
+const FEW: usize = 64;
+
+/// Tells an item from every other that is kept.
+fn identity(item: &Arc<Value>) -> usize {
+    Arc::as_ptr(item).addr()
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -43,11 +61,25 @@ impl FactValue {
 
     /// A list.
     pub fn of_items(items: Vec<Arc<Value>>) -> Self {
-        Self::of(Content::Items(items))
+        let indices = Indices { items: items.clone(), of: Mutex::default() };
+        Self { indices: Arc::new(indices), ..Self::of(Content::Items(items)) }
     }
 
     fn of(content: Content) -> Self {
-        Self { content, indices: Mutex::default() }
+        Self { content, indices: Arc::default(), gone: HashSet::new(), come: Vec::new() }
+    }
+
+    /// A list that differs from this one in few items: what was made to find these is used on.
+    #[must_use]
+    pub fn followed_by(&self, items: Vec<Arc<Value>>) -> Self {
+        let indexed: HashSet<usize> = self.indices.items.iter().map(identity).collect();
+        let there: HashSet<usize> = items.iter().map(identity).collect();
+        let gone: HashSet<usize> = indexed.difference(&there).copied().collect();
+        let come: Vec<Arc<Value>> = items.iter().filter(|item| !indexed.contains(&identity(item))).cloned().collect();
+        if gone.len() + come.len() > FEW {
+            return Self::of_items(items);
+        }
+        Self { content: Content::Items(items), indices: self.indices.clone(), gone, come }
     }
 
     /// All of it, as JSON. Written anew each time: mostly parts are read.
@@ -63,8 +95,8 @@ impl FactValue {
         match (&before.content, &self.content) {
             (Content::Items(before), Content::Items(after)) => {
                 let other_than = |all: &[Arc<Value>], others: &[Arc<Value>]| -> Vec<Value> {
-                    let others: HashSet<*const Value> = others.iter().map(Arc::as_ptr).collect();
-                    all.iter().filter(|it| !others.contains(&Arc::as_ptr(it))).map(|it| it.as_ref().clone()).collect()
+                    let others: HashSet<usize> = others.iter().map(identity).collect();
+                    all.iter().filter(|it| !others.contains(&identity(it))).map(|it| it.as_ref().clone()).collect()
                 };
                 // What is shared did not change, so only the rest is compared.
                 let (was, is) = (other_than(before, after), other_than(after, before));
@@ -87,8 +119,9 @@ impl FactValue {
             |value: &Value| mask.as_ref().map_or_else(|| value.to_string(), |mask| mask.apply(value).to_string());
         match &self.content {
             Content::Items(items) if !part.items.is_empty() => {
-                let wanted = part.wanted(field);
-                let chosen: BTreeSet<usize> = wanted.iter().flat_map(|having| self.positions(items, having)).collect();
+                let found: Vec<Arc<Value>> = part.wanted(field).iter().flat_map(|having| self.having(having)).collect();
+                let at = |item: &Arc<Value>| items.iter().position(|it| Arc::ptr_eq(it, item));
+                let chosen: BTreeSet<usize> = found.iter().filter_map(at).collect();
                 list(chosen.into_iter().filter_map(|at| items.get(at)).map(|item| shown(item)))
             }
             Content::Items(items) => list(items.iter().map(|item| shown(item))),
@@ -96,12 +129,15 @@ impl FactValue {
         }
     }
 
-    fn positions(&self, items: &[Arc<Value>], having: &Having) -> Vec<usize> {
+    /// The items that have all of this.
+    fn having(&self, having: &Having) -> Vec<Arc<Value>> {
         let Some((path, wanted)) = having.first_key_value() else { return Vec::new() };
-        let make = || Arc::new(index(items.iter().map(AsRef::as_ref), path));
-        let index = self.indices.lock().entry(path.clone()).or_insert_with(make).clone();
-        let found = index.get(wanted).into_iter().flatten().copied();
-        found.filter(|at| items.get(*at).is_some_and(|item| has(item, having))).collect()
+        let indexed = &self.indices.items;
+        let make = || Arc::new(index(indexed.iter().map(AsRef::as_ref), path));
+        let index = self.indices.of.lock().entry(path.clone()).or_insert_with(make).clone();
+        let found = index.get(wanted).into_iter().flatten().filter_map(|at| indexed.get(*at));
+        let found = found.filter(|item| !self.gone.contains(&identity(item))).chain(&self.come);
+        found.filter(|item| has(item, having)).cloned().collect()
     }
 }
 
@@ -221,6 +257,7 @@ pub(crate) type Parts = BTreeMap<String, FactPart>;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -272,6 +309,32 @@ mod tests {
         assert_eq!(same, before);
         assert_eq!(after.text(), r#"[{"on":true,"uid":1},{"on":false,"uid":2},{"on":true,"uid":3}]"#);
         assert_eq!(FactValue::new(json!({})).since(&before), Some(Difference::Whole));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(24) })]
+
+        /// What is found does not depend on whether the indices were made for it or for a list before it.
+        #[test]
+        fn a_list_that_followed_another_shows_the_same(changes in prop::collection::vec((0..90u64, 0..4u8), 0..150)) {
+            let item = |uid: u64, name: u8| Arc::new(json!({"name": name.to_string(), "status": "on", "uid": uid}));
+            let mut items: BTreeMap<u64, Arc<Value>> = (0..40).map(|uid| (uid, item(uid, 0))).collect();
+            let all = |items: &BTreeMap<u64, Arc<Value>>| items.values().cloned().collect::<Vec<_>>();
+            let mut value = FactValue::of_items(all(&items));
+            for (uid, name) in changes {
+                match name {
+                    3 => drop(items.remove(&uid)),
+                    name => drop(items.insert(uid, item(uid, name))),
+                }
+                value = value.followed_by(all(&items));
+                let anew = FactValue::of_items(all(&items));
+                prop_assert_eq!(&value, &anew);
+                for object in [primary("1", uid), primary("2", 7)] {
+                    let shown = |value: &FactValue| value.part(&part(), &|path| fields(&object, path));
+                    prop_assert_eq!(shown(&value), shown(&anew));
+                }
+            }
+        }
     }
 
     #[test]

@@ -253,14 +253,20 @@ impl Known {
 
     /// A list.
     fn list(items: Vec<Item>) -> Self {
+        let value = FactValue::of_items(items::values(&items));
+        Self::of_list(value, items)
+    }
+
+    fn of_list(value: FactValue, items: Vec<Item>) -> Self {
         let moving = items.iter().any(|item| item.moving);
-        Self { value: Ok(Arc::new(items::value(&items))), moving, passing: false, items }
+        Self { value: Ok(Arc::new(value)), moving, passing: false, items }
     }
 
     /// The same list with one item more, another, or less; `None` if it is not known.
     pub(crate) fn with(&self, uid: u64, item: Option<Item>) -> Option<Self> {
-        self.value.as_ref().ok()?;
-        Some(Self::list(items::with(&self.items, uid, item)))
+        let before = self.value.as_ref().ok()?;
+        let items = items::with(&self.items, uid, item);
+        Some(Self::of_list(before.followed_by(items::values(&items)), items))
     }
 }
 

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
-use stepwright_operator::system::FactValue;
 
 /// An object of a list, ready to be handed out.
 #[derive(Debug, Clone)]
@@ -70,13 +69,14 @@ pub(crate) fn with(items: &[Item], uid: u64, item: Option<Item>) -> Vec<Item> {
 }
 
 /// What is handed out of a list.
-pub(crate) fn value(items: &[Item]) -> FactValue {
-    FactValue::of_items(items.iter().map(|item| item.value.clone()).collect())
+pub(crate) fn values(items: &[Item]) -> Vec<Arc<Value>> {
+    items.iter().map(|item| item.value.clone()).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use stepwright_operator::system::FactValue;
 
     use super::*;
 
@@ -113,6 +113,9 @@ mod tests {
         assert_eq!(uids(&with(&items, 2, None)), [10]);
         assert_eq!(uids(&with(&items, 3, None)), [2, 10]);
         let changed = with(&items, 10, item(r#"{"uid":10,"name":"a"}"#));
-        assert_eq!(value(&changed), FactValue::new(json!([{"uid": 2}, {"name": "a", "uid": 10}])));
+        assert_eq!(
+            FactValue::of_items(values(&changed)),
+            FactValue::new(json!([{"uid": 2}, {"name": "a", "uid": 10}]))
+        );
     }
 }

@@ -40,12 +40,20 @@ pub(crate) async fn roles_and_acls_decide_who_may_do_what(world: &World) {
     drop(forward);
 
     put_back(world, "governed", "roles_permissions", json!([])).await;
+    // Somebody renames the role, and makes another of its name: the pair is the new one's, though nobody touched the database.
+    let renamed = format!("/v1/roles/{}", uid(&role));
+    world.rest("PUT", &renamed, Some(&json!({"name": "once-readers"}))).unwrap();
+    told(world, "governed", &["spec.rolesPermissions.role", "no role `readers`"]).await;
+    let anew = world.rest("POST", "/v1/roles", Some(&json!({"name": "readers", "management": "none"}))).unwrap();
+    let wanted = json!([{"role_uid": uid(&anew), "redis_acl_uid": uid(&acl)}]);
+    shows(world, "governed", "roles_permissions", &wanted).await;
+    settled(world, "governed").await;
     // Out of the spec, out of the database.
     spec(world, "governed", &json!({"rolesPermissions": null}));
     settled(world, "governed").await;
     shows(world, "governed", "roles_permissions", &json!([])).await;
     remove(world, "governed").await;
-    for (path, made) in [("users", &user), ("redis_acls", &acl), ("roles", &role)] {
+    for (path, made) in [("users", &user), ("redis_acls", &acl), ("roles", &role), ("roles", &anew)] {
         world.rest("DELETE", &format!("/v1/{path}/{}", uid(made)), None).unwrap();
     }
 }
@@ -126,13 +134,16 @@ pub(crate) async fn tags_modules_and_places_are_set_and_put_back(world: &World) 
     };
     assert!(has("team", "a") && has("stage", "test") && has("redb_name", "placed"));
 
+    // A field that no resource has stays as somebody set it, through all of the changes below.
+    let path = format!("/v1/bdbs/{}", number(world, "placed"));
+    let theirs = json!({"max_connections": 77});
+    until("the field to be taken", SETTLES, || async { world.rest("PUT", &path, Some(&theirs)) }).await;
     put_back(world, "placed", "shards_placement", json!("dense")).await;
     put_back(world, "placed", "proxy_policy", json!("single")).await;
     // Somebody's own tag stays, one of the resource's comes back.
     let mut tags = found["tags"].as_array().unwrap().clone();
     tags.retain(|tag| tag["key"] != "team");
     tags.push(json!({"key": "theirs", "value": "stays"}));
-    let path = format!("/v1/bdbs/{}", number(world, "placed"));
     until("the tags to be taken", SETTLES, || async { world.rest("PUT", &path, Some(&json!({"tags": tags}))) }).await;
     let tagged = async |wanted: &[(&str, &str)], gone: &str| {
         until("the tags", SETTLES, || async {
@@ -146,5 +157,6 @@ pub(crate) async fn tags_modules_and_places_are_set_and_put_back(world: &World) 
     spec(world, "placed", &json!({"tags": {"stage": null, "team": "b"}}));
     settled(world, "placed").await;
     tagged(&[("team", "b"), ("theirs", "stays")], "stage").await;
+    shows(world, "placed", "max_connections", &json!(77)).await;
     remove(world, "placed").await;
 }
