@@ -123,7 +123,7 @@ pub async fn ask(node: &Node, guid: &str, instance: &Instance, question: &Questi
             let text = |key: &str| body.get(key).and_then(Value::as_str).map(str::to_owned);
             let code = text("error_code").unwrap_or_else(|| "cluster_unreachable".to_owned());
             let why = text("message").or_else(|| text("description"));
-            if status >= 500 {
+            if status >= 500 && code != "no_quorum" {
                 return Err(unreachable(why.unwrap_or_else(|| format!("status {status}"))));
             }
             Err(trouble(&code, why.unwrap_or_else(|| format!("{} answers with status {status}", instance.url))))

@@ -30,6 +30,9 @@ const READY_LIMIT: Duration = Duration::from_secs(60);
 /// A participant that is busy with its database is waited for.
 const BUSY_LIMIT: Duration = Duration::from_secs(20);
 
+/// A cluster without a master for so long is none that can be asked.
+const ELECTION_LIMIT: Duration = Duration::from_secs(10);
+
 /// One phase of a creation: four of them are the 14 s that two clusters take (REST reference, 16.6).
 const PHASE: Duration = Duration::from_millis(3_500);
 
@@ -249,8 +252,13 @@ impl Worker {
             let stays = change.proposal.next.as_ref().is_some_and(|next| next.of_cluster(&instance.name).is_some());
             while stays && began.elapsed() < READY_LIMIT && !self.is_cancelled() {
                 match self.ask(instance, &Question::Status(change.proposal.version)).await {
-                    Ok(status) if status.settled => break,
-                    Ok(_) => tokio::time::sleep(LOOK).await,
+                    Ok(status) if status.settled && status.version >= change.proposal.version => break,
+                    Ok(status) => {
+                        if status.version < change.proposal.version {
+                            let _ = self.ask(instance, &Question::Commit(change.proposal.version)).await;
+                        }
+                        tokio::time::sleep(LOOK).await;
+                    }
                     // It catches up when it is back.
                     Err(_) => break,
                 }
@@ -268,8 +276,21 @@ impl Worker {
         }
     }
 
-    /// Asks a participant: this cluster itself without a detour.
+    /// Asks a participant. One that is electing its master is waited for.
     async fn ask(&self, instance: &Instance, question: &Question) -> Result<Status, Trouble> {
+        let began = Instant::now();
+        loop {
+            match self.ask_once(instance, question).await {
+                Err(trouble) if trouble.error_code == "no_quorum" && began.elapsed() < ELECTION_LIMIT => {
+                    tokio::time::sleep(LOOK).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    /// This cluster itself is asked without a detour.
+    async fn ask_once(&self, instance: &Instance, question: &Question) -> Result<Status, Trouble> {
         let guid = &self.task.guid;
         let Some(snapshot) = self.node.snapshot().filter(|snapshot| snapshot.state.name == instance.name) else {
             return peer::ask(&self.node, guid, instance, question).await;

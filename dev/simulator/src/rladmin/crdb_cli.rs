@@ -153,8 +153,18 @@ async fn follow(local: &Local, method: &str, path: &str, body: &Value) -> Result
     let queued = local.ask(method, path, body).await?;
     let id = table::cell(&queued, "id");
     let started = Instant::now();
+    let mut misses = 0;
     while started.elapsed() < PATIENCE {
-        let task = local.get(&format!("/v1/crdb_tasks/{id}")).await?;
+        let task = match local.get(&format!("/v1/crdb_tasks/{id}")).await {
+            Ok(task) => task,
+            // The cluster may be electing its master.
+            Err(_) if misses < 50 => {
+                misses += 1;
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         match table::cell(&task, "status").as_str() {
             "finished" => {
                 say(&format!(
