@@ -315,7 +315,7 @@ impl Snapshot {
         kind: FactKind,
         generation: u64,
         mut known: Known,
-        raw: Option<[u8; 32]>,
+        mut raw: Option<[u8; 32]>,
         now: Instant,
     ) -> Option<Difference> {
         let current = self.needed(kind);
@@ -324,6 +324,8 @@ impl Snapshot {
             self.alone.retain(|_, (began, _)| *began > self.began.0);
             for (uid, (_, item)) in &self.alone {
                 known = known.with(*uid, item.clone()).unwrap_or(known);
+                // The next list may be this one again, and be what counts then.
+                raw = None;
             }
         }
         // The sign of a change is read whether or not anybody asked for it; such a slot is not polled for itself.

@@ -247,8 +247,11 @@ fn a_database_that_was_read_alone_takes_its_place_in_the_list() {
     let Next::Read { generation, .. } = test.next(500) else { panic!("nothing to read") };
     let began = test.snapshot.begin_alone();
     test.snapshot.store_alone(7, began, one("active"), now).unwrap().unwrap();
-    assert_eq!(test.snapshot.store(Bdbs, generation, list(&[(1, "active"), (7, "pending")]), None, now), None);
+    let older = list(&[(1, "active"), (7, "pending")]);
+    assert_eq!(test.snapshot.store(Bdbs, generation, older, Some([9; 32]), now), None);
     assert!(shown(&test).contains(r#""active","uid":7"#));
+    // The same list read once more is the newer one.
+    assert_eq!(test.snapshot.same(Bdbs, &[9; 32]), None);
     test.snapshot.finished(test.at(500));
     test.read(1_000, &[Bdbs], &list(&[(1, "active")]));
     assert_eq!(shown(&test), r#"[{"status":"active","uid":1}]"#);
