@@ -81,6 +81,11 @@ impl Grants {
         }
     }
 
+    /// What no account's rights decide about: which Secrets the host puts into calls, and what it takes for a person's word.
+    pub fn beside_rights(self) -> Self {
+        Self { follows: self.follows, system_secrets: self.system_secrets, ..Self::default() }
+    }
+
     /// What is asked for here and not in `other`, in words; empty when nothing is.
     pub fn beyond(&self, other: &Self) -> Vec<String> {
         let writes = self.writes.difference(&other.writes).map(|kind| format!("writes {kind}"));

@@ -160,12 +160,13 @@ impl Layers {
         if steps.is_empty() {
             return Err(Refused::NoStep { plugin, wanted: wanted.join(", ") });
         }
-        if version.identity.is_none() {
-            for step in &steps {
-                let beyond = self.beyond(source, step);
-                if !beyond.is_empty() {
-                    return Err(Refused::AsksForMore { plugin, beyond: beyond.join(", ") });
-                }
+        for step in &steps {
+            let asked = Grants::asked_by(step);
+            // Of one with an account of its own, that account's rights decide about the rest.
+            let asked = if version.identity.is_some() { asked.beside_rights() } else { asked };
+            let beyond = self.beyond(source, step, &asked);
+            if !beyond.is_empty() {
+                return Err(Refused::AsksForMore { plugin, beyond: beyond.join(", ") });
             }
         }
         let names = steps.iter().map(|step| step.name.clone()).collect();
@@ -193,8 +194,7 @@ impl Layers {
     }
 
     /// What a step asks for beyond what the version that came with the host may do.
-    fn beyond(&self, source: &Source, step: &StepManifest) -> Vec<String> {
-        let asked = Grants::asked_by(step);
+    fn beyond(&self, source: &Source, step: &StepManifest, asked: &Grants) -> Vec<String> {
         let slot = self.steps.get(&step.name);
         let lowest = slot.and_then(|slot| slot.iter().find(|(it, _)| it.config_map().is_none() && *it < source));
         match lowest.and_then(|(_, versions)| versions.last()) {

@@ -145,7 +145,13 @@ fn without_an_account_it_may_do_no_more_than_what_came_with_the_host() {
     let one = |version: Version| vec![Installation { source: map("g"), versions: vec![version] }];
     assert_eq!(slots.install(one(greedy.clone())).unwrap_err().reason(), "PluginAsksForMore");
     let identity = Some(Identity { namespace: "ns".into(), name: "account".into() });
-    slots.install(one(Version { identity, ..greedy })).unwrap();
+    slots.install(one(Version { identity: identity.clone(), ..greedy })).unwrap();
+    // Which Secrets are put into calls, no account's rights decide.
+    let steps = json!({"steps": [{"name": "step", "primary": ["spec"], "systemSecrets": ["any"], "retires": true}]});
+    let curious = Version { identity, ..version(&guest("curious", steps), Mode::Active) };
+    let curious = vec![Installation { source: map("c"), versions: vec![curious] }];
+    let refused = slots.install(curious).unwrap_err().to_string();
+    assert!(refused.contains("sends values of Secret any") && !refused.contains("deletes its own"), "{refused}");
     // The rights of the layer below are not inherited: they are that account's.
     let above = version(&step("above", &["Service", "Secret"]), Mode::Active);
     let above = vec![Installation { source: map("h"), versions: vec![above] }];
