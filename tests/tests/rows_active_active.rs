@@ -1,5 +1,6 @@
 //! Rows 90 and 91 of the checklist: Active-Active databases and remote clusters. Two clusters in two namespaces, each with an operator of
-//! its own, which know of each other only what a proxy leads to: the other's REST API, and the other's copies.
+//! its own, which know of each other only what a proxy leads to: the other's REST API, and the other's copies. A third is in another
+//! Kubernetes cluster.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -25,57 +26,68 @@ const OTHER: &str = "redis2";
 
 /// A cluster: its name as a participant, the namespace and the name of its resource.
 #[derive(Clone, Copy)]
-struct Side {
+struct Side<'w> {
+    world: &'w World,
     name: &'static str,
     namespace: &'static str,
     rec: &'static str,
+    domain: &'static str,
 }
 
-const ONE: Side = Side { name: "one", namespace: NAMESPACE, rec: "rec" };
-const TWO: Side = Side { name: "two", namespace: OTHER, rec: "rec-two" };
-const BOTH: [Side; 2] = [ONE, TWO];
+const HERE: &str = "here.example.com";
+const ELSEWHERE: &str = "elsewhere.example.com";
 
-impl Side {
-    fn kubectl(self, world: &World, arguments: &[&str]) -> anyhow::Result<String> {
-        world.kubectl(&[&["-n", self.namespace], arguments].concat())
+/// Both in one Kubernetes cluster.
+fn both(world: &World) -> [Side<'_>; 2] {
+    [
+        Side { world, name: "one", namespace: NAMESPACE, rec: "rec", domain: HERE },
+        Side { world, name: "two", namespace: OTHER, rec: "rec-two", domain: HERE },
+    ]
+}
+
+impl Side<'_> {
+    fn kubectl(self, arguments: &[&str]) -> anyhow::Result<String> {
+        self.world.kubectl(&[&["-n", self.namespace], arguments].concat())
     }
 
-    fn apply(self, world: &World, object: &Value) {
-        if let Err(error) = world.kubectl_with_input(&["-n", self.namespace, "apply", "-f", "-"], &object.to_string()) {
+    fn apply(self, object: &Value) {
+        if let Err(error) =
+            self.world.kubectl_with_input(&["-n", self.namespace, "apply", "-f", "-"], &object.to_string())
+        {
             panic!("{error:#}");
         }
     }
 
-    fn get(self, world: &World, kind: &str, name: &str) -> anyhow::Result<Value> {
-        Ok(serde_json::from_str(&self.kubectl(world, &["get", kind, name, "-o", "json"])?)?)
+    fn get(self, kind: &str, name: &str) -> anyhow::Result<Value> {
+        Ok(serde_json::from_str(&self.kubectl(&["get", kind, name, "-o", "json"])?)?)
     }
 
-    fn patch(self, world: &World, kind: &str, name: &str, patch: &Value) {
-        if let Err(error) = self.kubectl(world, &["patch", kind, name, "--type", "merge", "-p", &patch.to_string()]) {
+    fn patch(self, kind: &str, name: &str, patch: &Value) {
+        if let Err(error) = self.kubectl(&["patch", kind, name, "--type", "merge", "-p", &patch.to_string()]) {
             panic!("{error:#}");
         }
     }
 
-    fn secret(self, world: &World, name: &str, key: &str) -> anyhow::Result<String> {
+    fn secret(self, name: &str, key: &str) -> anyhow::Result<String> {
         let template = format!("go-template={{{{index .data \"{key}\" | base64decode}}}}");
-        self.kubectl(world, &["get", "secret", name, "-o", &template])
+        self.kubectl(&["get", "secret", name, "-o", &template])
     }
 
     fn api(self) -> String {
-        format!("api-{}.example.com", self.rec)
+        format!("api-{}.{}", self.rec, self.domain)
     }
 
     fn suffix(self) -> String {
-        format!(".db-{}.example.com", self.rec)
+        format!(".db-{}.{}", self.rec, self.domain)
     }
 
     /// A request to the cluster's REST API, past the operator.
-    fn rest(self, world: &World, method: &str, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
-        let (user, password) = (self.secret(world, self.rec, "username")?, self.secret(world, self.rec, "password")?);
+    fn rest(self, method: &str, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+        let (user, password) = (self.secret(self.rec, "username")?, self.secret(self.rec, "password")?);
         let mut last = None;
         for number in 0..3 {
             let pod = format!("{}-{number}", self.rec);
-            let ip = self.kubectl(world, &["get", "pod", &pod, "-o", "jsonpath={.status.podIP}"])?;
+            let ip = self.kubectl(&["get", "pod", &pod, "-o", "jsonpath={.status.podIP}"])?;
             match http(loopback(ip.parse()?), 8080, method, path, Some((&user, &password)), body) {
                 Ok((200, text)) => return Ok(serde_json::from_str(&text).unwrap_or(Value::Null)),
                 Ok((307 | 503, _)) => {}
@@ -87,18 +99,18 @@ impl Side {
     }
 
     /// The copy of a database on this cluster.
-    fn bdb(self, world: &World, name: &str) -> anyhow::Result<Value> {
-        let all = self.rest(world, "GET", "/v1/bdbs", None)?;
+    fn bdb(self, name: &str) -> anyhow::Result<Value> {
+        let all = self.rest("GET", "/v1/bdbs", None)?;
         let found = all.as_array().into_iter().flatten().find(|bdb| bdb["name"] == name).cloned();
         found.with_context(|| format!("cluster {} has no database {name}: {all}", self.rec))
     }
 
     /// A command to the copy on this cluster, and what was answered.
-    fn redis(self, world: &World, name: &str, password: &str, words: &[&str]) -> anyhow::Result<String> {
-        let bdb = self.bdb(world, name)?;
+    fn redis(self, name: &str, password: &str, words: &[&str]) -> anyhow::Result<String> {
+        let bdb = self.bdb(name)?;
         let label = format!("redis.io/bdb-{}", bdb["uid"]);
         let path = "jsonpath={.items[0].status.podIP}";
-        let ip: Ipv4Addr = self.kubectl(world, &["get", "pods", "-l", &label, "-o", path])?.parse()?;
+        let ip: Ipv4Addr = self.kubectl(&["get", "pods", "-l", &label, "-o", path])?.parse()?;
         let port = bdb["endpoints"][0]["port"].to_string();
         let mut command = Command::new("redis-cli");
         command.args(["-h", &loopback(ip).to_string(), "-p", &port, "--no-auth-warning", "--tls", "--insecure"]);
@@ -110,10 +122,10 @@ impl Side {
     }
 
     /// Waits until a command is answered so.
-    async fn says(self, world: &World, name: &str, password: &str, words: &[&str], answer: &str) {
+    async fn says(self, name: &str, password: &str, words: &[&str], answer: &str) {
         let what = format!("{} to answer {answer:?} to {words:?}", self.name);
         until(&what, SETTLES, || async {
-            let said = self.redis(world, name, password, words)?;
+            let said = self.redis(name, password, words)?;
             if said == answer { Ok(()) } else { bail!("{said:?}") }
         })
         .await;
@@ -121,9 +133,21 @@ impl Side {
 }
 
 static PROXY: OnceLock<Mutex<Proxy>> = OnceLock::new();
+static PROXY_ELSEWHERE: OnceLock<Mutex<Proxy>> = OnceLock::new();
 
+/// That of the Kubernetes cluster with both.
 fn proxy() -> &'static Mutex<Proxy> {
-    PROXY.get_or_init(|| Mutex::new(Proxy::of(&[ONE.namespace, TWO.namespace])))
+    PROXY.get_or_init(|| Mutex::new(Proxy::of(&[NAMESPACE, OTHER])))
+}
+
+fn proxy_elsewhere() -> &'static Mutex<Proxy> {
+    PROXY_ELSEWHERE.get_or_init(|| Mutex::new(Proxy::of(&[NAMESPACE])))
+}
+
+/// Names that no DNS knows, as the option `--resolve` takes them.
+async fn leads() -> String {
+    let (here, elsewhere) = (proxy().lock().await.port, proxy_elsewhere().lock().await.port);
+    format!("*.{HERE}:443:127.0.0.1:{here},*.{ELSEWHERE}:443:127.0.0.1:{elsewhere}")
 }
 
 fn main() {
@@ -132,76 +156,88 @@ fn main() {
         row!(90, row_90_one_database_is_made_changed_and_deleted_on_two_clusters),
         row!(90, row_90_what_is_written_on_one_cluster_is_read_on_the_other),
         row!(90, row_90_f16_a_participant_goes_and_comes_back),
+        row!(90, row_90_a_cluster_is_taken_out_and_added_again),
+        row!(90, row_90_on_two_control_planes),
     ];
     checklist::main("rows_active_active", |world| Box::pin(prepare(world)), rows);
 }
 
 /// Two clusters, each under an operator of its own, and the proxy between them.
 async fn prepare(world: &World) {
+    let sides = both(world);
     world.kubectl(&["create", "namespace", OTHER]).unwrap();
     for part in ["bundle.yaml", "dev"] {
         let path = repository().join("deploy").join(part).display().to_string();
-        TWO.kubectl(world, &["apply", "-f", &path]).unwrap();
+        sides[1].kubectl(&["apply", "-f", &path]).unwrap();
     }
-    let port = proxy().lock().await.port;
-    let leads = format!("*.example.com:443:127.0.0.1:{port}");
-    let sample = std::fs::read_to_string(repository().join("deploy/samples/rec.yaml")).unwrap();
-    for side in BOTH {
-        // Names that no DNS knows.
-        let variable = format!("STEPWRIGHT_RESOLVE={leads}");
-        side.kubectl(world, &["set", "env", &format!("deployment/{OPERATOR}"), &variable]).unwrap();
-        let mut rec: Value = serde_yaml_ng::from_str(&sample).unwrap();
-        let annotations =
-            json!({"kubernetes.io/ingress.class": "haproxy", "ingress.kubernetes.io/ssl-passthrough": "true"});
-        rec["metadata"]["name"] = json!(side.rec);
-        rec["spec"]["extraEnvVars"] = json!([{"name": "SIM_RESOLVE", "value": leads}]);
-        rec["spec"]["ingressOrRouteSpec"] = json!({"method": "ingress", "apiFqdnUrl": side.api(),
-            "dbFqdnSuffix": side.suffix(), "ingressAnnotations": annotations});
-        side.apply(world, &rec);
+    for side in sides {
+        begin(side).await;
     }
-    for side in BOTH {
-        until(&format!("cluster {}", side.rec), FORMS, || async {
-            let rec = side.get(world, "rec", side.rec)?;
-            ensure!(rec["status"]["state"] == "Running", "{}", rec["status"]);
-            side.get(world, "ingress", side.rec)?;
-            anyhow::Ok(())
-        })
-        .await;
+    for side in sides {
+        running(side).await;
     }
     proxy().lock().await.look(world).await;
-    for side in BOTH {
-        for of in BOTH {
-            remote(world, side, of);
+    acquainted(&sides).await;
+}
+
+/// Tells an operator how names are reached, and makes its cluster.
+async fn begin(side: Side<'_>) {
+    let leads = leads().await;
+    let variable = format!("STEPWRIGHT_RESOLVE={leads}");
+    side.kubectl(&["set", "env", &format!("deployment/{OPERATOR}"), &variable]).unwrap();
+    let sample = std::fs::read_to_string(repository().join("deploy/samples/rec.yaml")).unwrap();
+    let mut rec: Value = serde_yaml_ng::from_str(&sample).unwrap();
+    let annotations =
+        json!({"kubernetes.io/ingress.class": "haproxy", "ingress.kubernetes.io/ssl-passthrough": "true"});
+    rec["metadata"]["name"] = json!(side.rec);
+    rec["spec"]["extraEnvVars"] = json!([{"name": "SIM_RESOLVE", "value": leads}]);
+    rec["spec"]["ingressOrRouteSpec"] = json!({"method": "ingress", "apiFqdnUrl": side.api(),
+        "dbFqdnSuffix": side.suffix(), "ingressAnnotations": annotations});
+    side.apply(&rec);
+}
+
+async fn running(side: Side<'_>) {
+    until(&format!("cluster {}", side.rec), FORMS, || async {
+        let rec = side.get("rec", side.rec)?;
+        ensure!(rec["status"]["state"] == "Running", "{}", rec["status"]);
+        side.get("ingress", side.rec)?;
+        anyhow::Ok(())
+    })
+    .await;
+}
+
+/// Tells each operator of all clusters, and waits until it has reached them.
+async fn acquainted(sides: &[Side<'_>]) {
+    for side in sides {
+        for of in sides {
+            remote(*side, *of);
         }
     }
-    for side in BOTH {
-        for of in BOTH {
-            is(world, side, of.name, "Active").await;
+    for side in sides {
+        for of in sides {
+            is(*side, of.name, "Active").await;
         }
     }
 }
 
-fn login(world: &World, of: Side) -> Value {
-    let value = |key: &str| of.secret(world, of.rec, key).unwrap();
+fn login(of: Side<'_>) -> Value {
+    let value = |key: &str| of.secret(of.rec, key).unwrap();
     json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": format!("redis-enterprise-{}", of.name)},
         "stringData": {"username": value("username"), "password": value("password")}})
 }
 
 /// Tells the operator of one side of a cluster.
-fn remote(world: &World, side: Side, of: Side) {
-    side.apply(world, &login(world, of));
-    side.apply(
-        world,
-        &json!({"apiVersion": "app.redislabs.com/v1alpha1", "kind": "RedisEnterpriseRemoteCluster",
+fn remote(side: Side<'_>, of: Side<'_>) {
+    side.apply(&login(of));
+    side.apply(&json!({"apiVersion": "app.redislabs.com/v1alpha1", "kind": "RedisEnterpriseRemoteCluster",
             "metadata": {"name": of.name}, "spec": {"recName": of.rec, "recNamespace": of.namespace,
-            "apiFqdnUrl": of.api(), "dbFqdnSuffix": of.suffix()}}),
-    );
+            "apiFqdnUrl": of.api(), "dbFqdnSuffix": of.suffix()}}));
 }
 
 /// Waits until a remote cluster is said to be so. Returns the resource.
-async fn is(world: &World, side: Side, name: &str, status: &str) -> Value {
+async fn is(side: Side<'_>, name: &str, status: &str) -> Value {
     until(&format!("remote cluster {name} of {} to be {status}", side.name), SETTLES, || async {
-        let remote = side.get(world, "rerc", name)?;
+        let remote = side.get("rerc", name)?;
         ensure!(remote["status"]["status"] == status, "{}", remote["status"]);
         anyhow::Ok(remote)
     })
@@ -213,91 +249,96 @@ fn message(object: &Value) -> String {
 }
 
 /// Reasons of Events about an object.
-fn reasons(world: &World, side: Side, kind: &str, name: &str) -> Vec<String> {
-    let uid = side.get(world, kind, name).unwrap()["metadata"]["uid"].as_str().unwrap().to_owned();
+fn reasons(side: Side<'_>, kind: &str, name: &str) -> Vec<String> {
+    let uid = side.get(kind, name).unwrap()["metadata"]["uid"].as_str().unwrap().to_owned();
     let about = format!("--field-selector=involvedObject.uid={uid}");
-    let text = side.kubectl(world, &["get", "events", &about, "-o", "jsonpath={.items[*].reason}"]).unwrap();
+    let text = side.kubectl(&["get", "events", &about, "-o", "jsonpath={.items[*].reason}"]).unwrap();
     text.split_whitespace().map(str::to_owned).collect()
 }
 
 async fn row_91_a_remote_cluster_says_how_it_is(world: &World) {
+    let sides = both(world);
+    let [one, two] = sides;
     // The cluster of its own namespace, and the other one.
-    for side in BOTH {
-        for of in BOTH {
-            let remote = is(world, side, of.name, "Active").await;
+    for side in sides {
+        for of in sides {
+            let remote = is(side, of.name, "Active").await;
             let own = side.namespace == of.namespace;
             assert_eq!((&remote["status"]["local"], &remote["status"]["specStatus"]), (&json!(own), &json!("Valid")));
             assert_eq!(remote["status"]["clusterName"], format!("{}.{}.svc.cluster.local", of.rec, of.namespace));
-            let secret = side.get(world, "secret", &format!("redis-enterprise-{}", of.name)).unwrap();
+            let secret = side.get("secret", &format!("redis-enterprise-{}", of.name)).unwrap();
             let version = &remote["status"]["internalObservedSecretResourceVersion"];
             assert_eq!(*version, secret["metadata"]["resourceVersion"]);
         }
     }
-    let line = ONE.kubectl(world, &["get", "rerc", "two", "--no-headers"]).unwrap();
+    let line = one.kubectl(&["get", "rerc", "two", "--no-headers"]).unwrap();
     assert_eq!(line.split_whitespace().collect::<Vec<_>>(), ["two", "Active", "Valid", "false"]);
 
     // A wrong password, which is tried once, and the right one again.
-    let mut wrong = login(world, TWO);
+    let mut wrong = login(two);
     wrong["stringData"]["password"] = json!("wrong");
-    ONE.apply(world, &wrong);
-    is(world, ONE, "two", "Error").await;
+    one.apply(&wrong);
+    is(one, "two", "Error").await;
     until("the password to rest", SETTLES, || async {
-        let told = message(&ONE.get(world, "rerc", "two")?);
+        let told = message(&one.get("rerc", "two")?);
         ensure!(told.contains("Secret `redis-enterprise-two` was refused; it is not tried again"), "{told}");
         anyhow::Ok(())
     })
     .await;
-    assert!(reasons(world, ONE, "rerc", "two").contains(&"RemoteClusterError".to_owned()));
-    ONE.apply(world, &login(world, TWO));
-    is(world, ONE, "two", "Active").await;
+    assert!(reasons(one, "rerc", "two").contains(&"RemoteClusterError".to_owned()));
+    one.apply(&login(two));
+    is(one, "two", "Active").await;
     // Nobody was locked out by trying again and again.
-    TWO.rest(world, "GET", "/v1/cluster", None).unwrap();
+    two.rest("GET", "/v1/cluster", None).unwrap();
 
     // A Secret that goes, and a name that leads to another cluster.
-    ONE.kubectl(world, &["delete", "secret", "redis-enterprise-two"]).unwrap();
-    let told = message(&is(world, ONE, "two", "Error").await);
+    one.kubectl(&["delete", "secret", "redis-enterprise-two"]).unwrap();
+    let told = message(&is(one, "two", "Error").await);
     assert!(told.contains("make it"), "{told}");
-    ONE.apply(world, &login(world, TWO));
-    is(world, ONE, "two", "Active").await;
-    ONE.patch(world, "rerc", "two", &json!({"spec": {"recName": "somebody"}}));
-    let told = message(&is(world, ONE, "two", "Error").await);
+    one.apply(&login(two));
+    is(one, "two", "Active").await;
+    one.patch("rerc", "two", &json!({"spec": {"recName": "somebody"}}));
+    let told = message(&is(one, "two", "Error").await);
     assert!(told.contains("rec-two.redis2.svc"), "{told}");
-    ONE.patch(world, "rerc", "two", &json!({"spec": {"recName": TWO.rec}}));
-    is(world, ONE, "two", "Active").await;
+    one.patch("rerc", "two", &json!({"spec": {"recName": two.rec}}));
+    is(one, "two", "Active").await;
 
     // Nothing leads there.
     proxy().lock().await.stop();
-    let told = message(&is(world, ONE, "two", "Error").await);
-    assert!(told.contains("api-rec-two.example.com:443 is not reachable"), "{told}");
+    let told = message(&is(one, "two", "Error").await);
+    assert!(told.contains("api-rec-two.here.example.com:443 is not reachable"), "{told}");
     // The cluster beside it is not asked by that name.
-    assert_eq!(ONE.get(world, "rerc", "one").unwrap()["status"]["status"], "Active");
+    assert_eq!(one.get("rerc", "one").unwrap()["status"]["status"], "Active");
     proxy().lock().await.look(world).await;
-    is(world, ONE, "two", "Active").await;
+    is(one, "two", "Active").await;
 }
 
-/// An Active-Active database on both.
-fn database(name: &str, global: Value) -> Value {
+/// An Active-Active database on all of these.
+fn database(sides: &[Side<'_>], name: &str, global: Value) -> Value {
     json!({"apiVersion": "app.redislabs.com/v1alpha1", "kind": "RedisEnterpriseActiveActiveDatabase",
         "metadata": {"name": name}, "spec": {
-            "participatingClusters": [{"name": "one", "namespace": ONE.namespace}, {"name": "two", "namespace": TWO.namespace}],
+            "participatingClusters": participants(sides),
             "globalConfigurations": global}})
 }
 
+fn participants(sides: &[Side<'_>]) -> Value {
+    sides.iter().map(|side| json!({"name": side.name, "namespace": side.namespace})).collect()
+}
+
 /// The password's Secret, on both.
-fn passwords(world: &World, name: &str, password: &str) {
-    for side in BOTH {
+fn passwords(sides: &[Side<'_>], name: &str, password: &str) {
+    for side in sides {
         side.apply(
-            world,
             &json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {"password": password}}),
         );
     }
 }
 
 /// Waits until both resources are as their spec says.
-async fn agreed(world: &World, name: &str) {
-    for side in BOTH {
+async fn agreed(sides: &[Side<'_>], name: &str) {
+    for side in sides {
         until(&format!("database {name} of {} to be as it should be", side.name), FORMS, || async {
-            let database = side.get(world, "reaadb", name)?;
+            let database = side.get("reaadb", name)?;
             let status = &database["status"];
             let good = status["status"] == "active"
                 && status["specStatus"] == "Valid"
@@ -310,11 +351,11 @@ async fn agreed(world: &World, name: &str) {
 }
 
 /// The same, and data passes, so that both are ready.
-async fn settled(world: &World, name: &str) {
-    agreed(world, name).await;
-    for side in BOTH {
+async fn settled(sides: &[Side<'_>], name: &str) {
+    agreed(sides, name).await;
+    for side in sides {
         until(&format!("database {name} of {} to settle", side.name), FORMS, || async {
-            let database = side.get(world, "reaadb", name)?;
+            let database = side.get("reaadb", name)?;
             let good =
                 database["status"]["replicationStatus"] == "up" && condition(&database, "Ready")["status"] == "True";
             ensure!(good, "{}", database["status"]);
@@ -325,22 +366,22 @@ async fn settled(world: &World, name: &str) {
 }
 
 /// The way to the copies, once they have one.
-async fn routed(world: &World, name: &str) {
-    for side in BOTH {
-        until(&format!("the Ingress of {name} on {}", side.name), FORMS, || async { side.get(world, "ingress", name) })
-            .await;
+async fn routed(sides: &[Side<'_>], name: &str) {
+    for side in sides {
+        until(&format!("the Ingress of {name} on {}", side.name), FORMS, || async { side.get("ingress", name) }).await;
+        let proxy = if side.domain == HERE { proxy() } else { proxy_elsewhere() };
+        proxy.lock().await.look(side.world).await;
     }
-    proxy().lock().await.look(world).await;
 }
 
-async fn gone(world: &World, name: &str) {
-    for side in BOTH {
+async fn gone(sides: &[Side<'_>], name: &str) {
+    for side in sides {
         until(&format!("database {name} of {} to go", side.name), SETTLES, || async {
-            match side.kubectl(world, &["get", "reaadb", name]) {
+            match side.kubectl(&["get", "reaadb", name]) {
                 Err(error) if error.to_string().contains("NotFound") => {}
                 other => bail!("{other:?}"),
             }
-            if let Ok(bdb) = side.bdb(world, name) {
+            if let Ok(bdb) = side.bdb(name) {
                 bail!("{bdb}");
             }
             anyhow::Ok(())
@@ -350,55 +391,57 @@ async fn gone(world: &World, name: &str) {
 }
 
 async fn row_90_one_database_is_made_changed_and_deleted_on_two_clusters(world: &World) {
+    let sides = both(world);
+    let [one, two] = sides;
     let name = "row90";
-    passwords(world, "row90-password", "pa55");
+    passwords(&sides, "row90-password", "pa55");
     let global = json!({"memorySize": "100MB", "tlsMode": "enabled", "databaseSecretName": "row90-password"});
-    ONE.apply(world, &database(name, global));
+    one.apply(&database(&sides, name, global));
     // The other operator makes the same resource.
-    routed(world, name).await;
-    agreed(world, name).await;
-    let (one, two) = (ONE.get(world, "reaadb", name).unwrap(), TWO.get(world, "reaadb", name).unwrap());
-    assert_eq!(one["spec"]["globalConfigurations"], two["spec"]["globalConfigurations"]);
-    assert_eq!(one["status"]["guid"], two["status"]["guid"]);
-    for database in [&one, &two] {
+    routed(&sides, name).await;
+    agreed(&sides, name).await;
+    let (first, second) = (one.get("reaadb", name).unwrap(), two.get("reaadb", name).unwrap());
+    assert_eq!(first["spec"]["globalConfigurations"], second["spec"]["globalConfigurations"]);
+    assert_eq!(first["status"]["guid"], second["status"]["guid"]);
+    for database in [&first, &second] {
         let participants = database["status"]["participatingClusters"].as_array().unwrap();
         let names: Vec<&Value> = participants.iter().map(|it| &it["name"]).collect();
         assert_eq!(names, ["one", "two"]);
         assert_eq!(database["status"]["secretsStatus"], json!([{"name": "row90-password", "status": "Valid"}]));
     }
-    let crdbs = ONE.rest(world, "GET", "/v1/crdbs", None).unwrap();
+    let crdbs = one.rest("GET", "/v1/crdbs", None).unwrap();
     assert_eq!(crdbs.as_array().unwrap().len(), 1, "{crdbs}");
     // A database of the cluster's own kind is not taken for its own by anybody else.
-    assert!(ONE.kubectl(world, &["get", "redb", name]).is_err());
+    assert!(one.kubectl(&["get", "redb", name]).is_err());
 
     // Changed from either side, it is the same on both.
-    for (side, size, bytes) in [(ONE, "200MB", 209_715_200), (TWO, "300MB", 314_572_800)] {
-        side.patch(world, "reaadb", name, &json!({"spec": {"globalConfigurations": {"memorySize": size}}}));
-        for of in BOTH {
+    for (side, size, bytes) in [(one, "200MB", 209_715_200), (two, "300MB", 314_572_800)] {
+        side.patch("reaadb", name, &json!({"spec": {"globalConfigurations": {"memorySize": size}}}));
+        for of in sides {
             until(&format!("{size} on {}", of.name), SETTLES, || async {
-                let database = of.get(world, "reaadb", name)?;
-                let bdb = of.bdb(world, name)?;
+                let database = of.get("reaadb", name)?;
+                let bdb = of.bdb(name)?;
                 ensure!(database["spec"]["globalConfigurations"]["memorySize"] == size, "{}", database["spec"]);
                 ensure!(bdb["memory_size"] == bytes, "{}", bdb["memory_size"]);
                 anyhow::Ok(())
             })
             .await;
         }
-        agreed(world, name).await;
+        agreed(&sides, name).await;
     }
     // The password, on one after the other.
-    ONE.patch(world, "secret", "row90-password", &json!({"stringData": {"password": "n3w"}}));
-    ONE.says(world, name, "n3w", &["PING"], "PONG").await;
+    one.patch("secret", "row90-password", &json!({"stringData": {"password": "n3w"}}));
+    one.says(name, "n3w", &["PING"], "PONG").await;
     until("the other side to say that its Secret is old", SETTLES, || async {
-        let database = TWO.get(world, "reaadb", name)?;
+        let database = two.get("reaadb", name)?;
         ensure!(database["status"]["secretsStatus"][0]["status"] == "Invalid", "{}", database["status"]);
         anyhow::Ok(())
     })
     .await;
-    TWO.patch(world, "secret", "row90-password", &json!({"stringData": {"password": "n3w"}}));
+    two.patch("secret", "row90-password", &json!({"stringData": {"password": "n3w"}}));
     until("both Secrets to be good", SETTLES, || async {
-        for side in BOTH {
-            let database = side.get(world, "reaadb", name)?;
+        for side in sides {
+            let database = side.get("reaadb", name)?;
             ensure!(database["status"]["secretsStatus"][0]["status"] == "Valid", "{}", database["status"]);
         }
         anyhow::Ok(())
@@ -406,84 +449,87 @@ async fn row_90_one_database_is_made_changed_and_deleted_on_two_clusters(world: 
     .await;
 
     // For as long as it is listed, a remote cluster stays.
-    ONE.kubectl(world, &["delete", "rerc", "two", "--wait=false"]).unwrap();
+    one.kubectl(&["delete", "rerc", "two", "--wait=false"]).unwrap();
     until("the remote cluster to say why it stays", SETTLES, || async {
-        let told = message(&ONE.get(world, "rerc", "two")?);
+        let told = message(&one.get("rerc", "two")?);
         ensure!(told.contains("`redis/row90`"), "{told}");
         anyhow::Ok(())
     })
     .await;
 
     // Deleted on one, it is gone on both; and then the remote cluster is.
-    TWO.kubectl(world, &["delete", "reaadb", name, "--timeout=180s"]).unwrap();
-    gone(world, name).await;
+    two.kubectl(&["delete", "reaadb", name, "--timeout=180s"]).unwrap();
+    gone(&sides, name).await;
     until("the remote cluster to go", SETTLES, || async {
-        match ONE.get(world, "rerc", "two") {
+        match one.get("rerc", "two") {
             Err(error) if error.to_string().contains("NotFound") => Ok(()),
             other => bail!("{other:?}"),
         }
     })
     .await;
-    remote(world, ONE, TWO);
-    is(world, ONE, "two", "Active").await;
-    for side in BOTH {
-        side.kubectl(world, &["delete", "secret", "row90-password"]).unwrap();
+    remote(one, two);
+    is(one, "two", "Active").await;
+    for side in sides {
+        side.kubectl(&["delete", "secret", "row90-password"]).unwrap();
     }
     proxy().lock().await.look(world).await;
 }
 
 async fn row_90_what_is_written_on_one_cluster_is_read_on_the_other(world: &World) {
+    let sides = both(world);
+    let [one, two] = sides;
     let name = "row90-data";
-    passwords(world, "row90-data-password", "pa55");
+    passwords(&sides, "row90-data-password", "pa55");
     let global = json!({"memorySize": "100MB", "tlsMode": "enabled", "databaseSecretName": "row90-data-password"});
-    ONE.apply(world, &database(name, global));
-    routed(world, name).await;
-    settled(world, name).await;
-    let line = TWO.kubectl(world, &["get", "reaadb", name, "--no-headers"]).unwrap();
+    one.apply(&database(&sides, name, global));
+    routed(&sides, name).await;
+    settled(&sides, name).await;
+    let line = two.kubectl(&["get", "reaadb", name, "--no-headers"]).unwrap();
     assert_eq!(line.split_whitespace().collect::<Vec<_>>(), [name, "active", "Valid", "up"]);
-    for side in BOTH {
-        let database = side.get(world, "reaadb", name).unwrap();
+    for side in sides {
+        let database = side.get("reaadb", name).unwrap();
         let participants = database["status"]["participatingClusters"].as_array().unwrap();
         assert!(participants.iter().all(|it| it["replicationStatus"] == "up"), "{participants:?}");
     }
-    ONE.says(world, name, "pa55", &["SET", "from-one", "1"], "OK").await;
-    TWO.says(world, name, "pa55", &["GET", "from-one"], "1").await;
-    TWO.says(world, name, "pa55", &["SET", "from-two", "2"], "OK").await;
-    ONE.says(world, name, "pa55", &["GET", "from-two"], "2").await;
+    one.says(name, "pa55", &["SET", "from-one", "1"], "OK").await;
+    two.says(name, "pa55", &["GET", "from-one"], "1").await;
+    two.says(name, "pa55", &["SET", "from-two", "2"], "OK").await;
+    one.says(name, "pa55", &["GET", "from-two"], "2").await;
     // Both at once.
-    for side in BOTH {
-        side.redis(world, name, "pa55", &["INCRBY", "count", "5"]).unwrap();
-        side.redis(world, name, "pa55", &["SET", "same", side.name]).unwrap();
-        side.redis(world, name, "pa55", &["SADD", "members", side.name]).unwrap();
+    for side in sides {
+        side.redis(name, "pa55", &["INCRBY", "count", "5"]).unwrap();
+        side.redis(name, "pa55", &["SET", "same", side.name]).unwrap();
+        side.redis(name, "pa55", &["SADD", "members", side.name]).unwrap();
     }
-    for side in BOTH {
-        side.says(world, name, "pa55", &["GET", "count"], "10").await;
-        side.says(world, name, "pa55", &["SCARD", "members"], "2").await;
+    for side in sides {
+        side.says(name, "pa55", &["GET", "count"], "10").await;
+        side.says(name, "pa55", &["SCARD", "members"], "2").await;
     }
     until("one value of what both wrote", SETTLES, || async {
-        let (one, two) =
-            (ONE.redis(world, name, "pa55", &["GET", "same"])?, TWO.redis(world, name, "pa55", &["GET", "same"])?);
+        let (one, two) = (one.redis(name, "pa55", &["GET", "same"])?, two.redis(name, "pa55", &["GET", "same"])?);
         if one == two && !one.is_empty() { Ok(()) } else { bail!("{one:?} {two:?}") }
     })
     .await;
 
-    TWO.kubectl(world, &["delete", "reaadb", name, "--timeout=180s"]).unwrap();
-    gone(world, name).await;
-    for side in BOTH {
-        side.kubectl(world, &["delete", "secret", "row90-data-password"]).unwrap();
+    two.kubectl(&["delete", "reaadb", name, "--timeout=180s"]).unwrap();
+    gone(&sides, name).await;
+    for side in sides {
+        side.kubectl(&["delete", "secret", "row90-data-password"]).unwrap();
     }
     proxy().lock().await.look(world).await;
 }
 
 async fn row_90_f16_a_participant_goes_and_comes_back(world: &World) {
+    let sides = both(world);
+    let [one, _] = sides;
     let name = "row90-f16";
-    ONE.apply(world, &database(name, json!({"memorySize": "100MB", "tlsMode": "enabled"})));
-    routed(world, name).await;
-    settled(world, name).await;
+    one.apply(&database(&sides, name, json!({"memorySize": "100MB", "tlsMode": "enabled"})));
+    routed(&sides, name).await;
+    settled(&sides, name).await;
     // Nothing leads from one to the other.
     proxy().lock().await.stop();
     until("the participant to be told as lost", SETTLES, || async {
-        let database = ONE.get(world, "reaadb", name)?;
+        let database = one.get("reaadb", name)?;
         let told = message(&database);
         let down = database["status"]["participatingClusters"][1]["replicationStatus"] == "down";
         ensure!(
@@ -495,36 +541,102 @@ async fn row_90_f16_a_participant_goes_and_comes_back(world: &World) {
     })
     .await;
     // The copies go on by themselves, and so does everything else.
-    for side in BOTH {
-        side.says(world, name, "", &["SET", side.name, "alone"], "OK").await;
+    for side in sides {
+        side.says(name, "", &["SET", side.name, "alone"], "OK").await;
     }
-    ONE.apply(
-        world,
-        &json!({"apiVersion": "app.redislabs.com/v1alpha1", "kind": "RedisEnterpriseDatabase",
-        "metadata": {"name": "row90-beside"}, "spec": {"memorySize": "100MB"}}),
-    );
+    one.apply(&json!({"apiVersion": "app.redislabs.com/v1alpha1", "kind": "RedisEnterpriseDatabase",
+        "metadata": {"name": "row90-beside"}, "spec": {"memorySize": "100MB"}}));
     until("a database beside it", SETTLES, || async {
-        let database = ONE.get(world, "redb", "row90-beside")?;
+        let database = one.get("redb", "row90-beside")?;
         ensure!(database["status"]["status"] == "active", "{}", database["status"]);
         anyhow::Ok(())
     })
     .await;
     // A change waits, and says for whom.
-    ONE.patch(world, "reaadb", name, &json!({"spec": {"globalConfigurations": {"memorySize": "150MB"}}}));
+    one.patch("reaadb", name, &json!({"spec": {"globalConfigurations": {"memorySize": "150MB"}}}));
     until("the change to wait", SETTLES, || async {
-        let told = message(&ONE.get(world, "reaadb", name)?);
+        let told = message(&one.get("reaadb", name)?);
         ensure!(told.contains("stays as it is for now") && told.contains("`two`"), "{told}");
         anyhow::Ok(())
     })
     .await;
     proxy().lock().await.look(world).await;
-    settled(world, name).await;
-    for side in BOTH {
-        assert_eq!(side.bdb(world, name).unwrap()["memory_size"], 157_286_400);
-        side.says(world, name, "", &["MGET", "one", "two"], "alone\nalone").await;
+    settled(&sides, name).await;
+    for side in sides {
+        assert_eq!(side.bdb(name).unwrap()["memory_size"], 157_286_400);
+        side.says(name, "", &["MGET", "one", "two"], "alone\nalone").await;
     }
-    ONE.kubectl(world, &["delete", "redb", "row90-beside", "--timeout=180s"]).unwrap();
-    ONE.kubectl(world, &["delete", "reaadb", name, "--timeout=180s"]).unwrap();
-    gone(world, name).await;
+    one.kubectl(&["delete", "redb", "row90-beside", "--timeout=180s"]).unwrap();
+    one.kubectl(&["delete", "reaadb", name, "--timeout=180s"]).unwrap();
+    gone(&sides, name).await;
     proxy().lock().await.look(world).await;
+}
+
+async fn row_90_a_cluster_is_taken_out_and_added_again(world: &World) {
+    let sides = both(world);
+    let [one, two] = sides;
+    let name = "row90-out";
+    one.apply(&database(&sides, name, json!({"memorySize": "100MB", "tlsMode": "enabled"})));
+    routed(&sides, name).await;
+    settled(&sides, name).await;
+    one.says(name, "", &["SET", "before", "1"], "OK").await;
+    two.says(name, "", &["GET", "before"], "1").await;
+    let take_part = |sides: &[Side<'_>]| {
+        one.patch("reaadb", name, &json!({"spec": {"participatingClusters": participants(sides)}}));
+    };
+
+    // Taken out: there the database goes, and its resource; here it stays, with its data.
+    take_part(&[one]);
+    gone(&[two], name).await;
+    agreed(&[one], name).await;
+    let status = one.get("reaadb", name).unwrap()["status"].clone();
+    let left: Vec<&Value> = status["participatingClusters"].as_array().unwrap().iter().map(|it| &it["name"]).collect();
+    assert_eq!(left, ["one"], "{status}");
+    one.says(name, "", &["SET", "alone", "2"], "OK").await;
+
+    // Added again: a new copy has everything.
+    take_part(&sides);
+    routed(&sides, name).await;
+    settled(&sides, name).await;
+    two.says(name, "", &["MGET", "before", "alone"], "1\n2").await;
+
+    one.kubectl(&["delete", "reaadb", name, "--timeout=180s"]).unwrap();
+    gone(&sides, name).await;
+    proxy().lock().await.look(world).await;
+}
+
+async fn row_90_on_two_control_planes(world: &World) {
+    let elsewhere = World::start().await.unwrap();
+    let one = both(world)[0];
+    let far = Side { world: &elsewhere, name: "far", namespace: NAMESPACE, rec: "rec-far", domain: ELSEWHERE };
+    let sides = [one, far];
+    begin(far).await;
+    running(far).await;
+    proxy_elsewhere().lock().await.look(&elsewhere).await;
+    acquainted(&sides).await;
+
+    let name = "row90-far";
+    one.apply(&database(&sides, name, json!({"memorySize": "100MB", "tlsMode": "enabled"})));
+    routed(&sides, name).await;
+    settled(&sides, name).await;
+    one.says(name, "", &["SET", "from-one", "1"], "OK").await;
+    far.says(name, "", &["GET", "from-one"], "1").await;
+    far.says(name, "", &["SET", "from-far", "2"], "OK").await;
+    one.says(name, "", &["GET", "from-far"], "2").await;
+    far.patch("reaadb", name, &json!({"spec": {"globalConfigurations": {"memorySize": "200MB"}}}));
+    until("the change on the other control plane", SETTLES, || async {
+        let size = one.get("reaadb", name)?["spec"]["globalConfigurations"]["memorySize"].clone();
+        let bytes = one.bdb(name)?["memory_size"].clone();
+        ensure!(size == "200MB" && bytes == 209_715_200, "{size} {bytes}");
+        anyhow::Ok(())
+    })
+    .await;
+
+    far.kubectl(&["delete", "reaadb", name, "--timeout=180s"]).unwrap();
+    gone(&sides, name).await;
+    one.kubectl(&["delete", "rerc", "far", "--timeout=180s"]).unwrap();
+    one.kubectl(&["delete", "secret", "redis-enterprise-far"]).unwrap();
+    proxy().lock().await.look(world).await;
+    proxy_elsewhere().lock().await.stop();
+    elsewhere.cluster.stop().await.unwrap();
 }

@@ -22,7 +22,7 @@ fn text(name: &str, value: &Value) -> String {
 fn every_kind_has_one_source() {
     let mut kinds: Vec<FactKind> = SOURCES.iter().map(|source| source.kind).collect();
     kinds.dedup();
-    assert_eq!(kinds.len(), 18);
+    assert_eq!(kinds.len(), 20);
     assert!(kinds.is_sorted());
     assert!(Source::named("none").is_none());
 }

@@ -15,7 +15,7 @@ use stepwright_tests::{checklist, row};
 fn main() {
     let rows = vec![row!(98, row_98_the_whole_walkthrough)];
     // It begins with nothing but the operator.
-    checklist::main("walkthrough", |_| Box::pin(async {}), rows);
+    checklist::main("rows_walkthrough", |_| Box::pin(async {}), rows);
 }
 
 async fn row_98_the_whole_walkthrough(world: &World) {
