@@ -91,7 +91,7 @@ async fn one(client: &Client, number: usize) -> anyhow::Result<Duration> {
             "object": {
                 "apiVersion": "app.redislabs.com/v1alpha1", "kind": "RedisEnterpriseDatabase",
                 "metadata": {"name": name, "namespace": NAMESPACE},
-                "spec": {"redisEnterpriseCluster": {"name": "rec"}, "memorySize": "100MB", "shardCount": 1, "replication": true,
+                "spec": {"redisEnterpriseCluster": {"name": "rec"}, "memorySize": "100MB", "shardCount": 1, "replication": false,
                     "persistence": "aofEverySecond", "evictionPolicy": "volatile-lru"},
             },
         },
