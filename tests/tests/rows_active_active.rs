@@ -384,6 +384,11 @@ async fn gone(sides: &[Side<'_>], name: &str) {
             if let Ok(bdb) = side.bdb(name) {
                 bail!("{bdb}");
             }
+            // Nor is anything left that leads to it, which a copy that is made anew would be looked for behind.
+            let left = side.kubectl(&["get", "ingress,service", "-o", "name"])?;
+            if left.lines().any(|it| it.ends_with(&format!("/{name}"))) {
+                bail!("{left}");
+            }
             anyhow::Ok(())
         })
         .await;
