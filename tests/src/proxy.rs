@@ -18,6 +18,8 @@ pub struct Proxy {
     /// Where it listens, on 127.0.0.1.
     pub port: u16,
     namespaces: Vec<String>,
+    /// What it was told last.
+    told: String,
     folder: tempfile::TempDir,
 }
 
@@ -28,16 +30,33 @@ impl Proxy {
         // One that nobody has right now.
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
         let namespaces = namespaces.iter().map(|name| (*name).to_owned()).collect();
-        Self { child: None, port, namespaces, folder: tempfile::tempdir().unwrap() }
+        Self { child: None, port, namespaces, told: String::new(), folder: tempfile::tempdir().unwrap() }
     }
 
     /// Looks at the Ingresses, and runs with what they say from now on.
     pub async fn look(&mut self, world: &World) {
         // An Ingress is served as soon as there is something behind it.
         let text = until("something behind each Ingress", SETTLES, || async { self.configuration(world) }).await;
+        self.run(text).await;
+    }
+
+    /// Looks again, as a controller does whenever something changes, and runs anew where that says something else.
+    ///
+    /// # Errors
+    /// When there is nothing behind an Ingress. It then stays as it is.
+    pub async fn follow(&mut self, world: &World) -> anyhow::Result<()> {
+        let text = self.configuration(world)?;
+        if text != self.told {
+            self.run(text).await;
+        }
+        Ok(())
+    }
+
+    async fn run(&mut self, text: String) {
         self.stop();
         let file = self.folder.path().join("haproxy.cfg");
-        std::fs::write(&file, text).unwrap();
+        std::fs::write(&file, &text).unwrap();
+        self.told = text;
         // It is in a folder for daemons, which is not on everybody's path.
         let program = ["/usr/sbin/haproxy", "haproxy"].into_iter().find(|it| Path::new(it).exists());
         // Below a guard, which ends it when this process ends, however it does.

@@ -32,7 +32,7 @@ pub(crate) fn plan(seen: &Seen<'_>) -> Result<Plan, Failure> {
         return Ok(written(seen, None, Decision::waiting(status(None), text, 5)));
     };
     let crdb = seen.own(crdbs);
-    let work = crdb.map(|crdb| Work::removal_of_lost(seen, crdb).unwrap_or_else(|| Work::deletion(crdb)));
+    let work = crdb.map(|crdb| Work::removal_of_lost(seen, crdb).unwrap_or_else(|| Work::deletion(seen, crdb)));
     if crdb.is_none() && seen.database.status.last_task_uid.is_none() && seen.guid().is_none() {
         return Ok(finished(seen, format!("database `{name}` is gone")));
     }

@@ -50,8 +50,8 @@ pub(crate) fn named(seen: &Seen<'_>, instance: &Instance) -> String {
 pub(crate) struct Difference {
     pub(crate) added: Vec<String>,
     pub(crate) add: Vec<Value>,
-    pub(crate) removed: Vec<String>,
-    pub(crate) remove: Vec<u64>,
+    /// Names and numbers.
+    pub(crate) remove: Vec<(String, u64)>,
     pub(crate) moved: Vec<String>,
     /// Parts of copies that stay, each with its number.
     pub(crate) patch: Vec<Value>,
@@ -86,8 +86,7 @@ impl Difference {
                 .iter()
                 .any(|participant| seen.remote(&participant.name).is_some_and(|remote| remote.has(instance)));
             if !stays {
-                difference.removed.push(named(seen, instance));
-                difference.remove.push(instance.id);
+                difference.remove.push((named(seen, instance), instance.id));
             }
         }
         difference

@@ -300,7 +300,7 @@ pub(crate) fn follow_task(
     // What is there now, not what was known before the task was over.
     let now = seen.own(&fresh);
     let work = match (now, deleting) {
-        (Some(now), true) => Some(Work::removal_of_lost(seen, now).unwrap_or_else(|| Work::deletion(now))),
+        (Some(now), true) => Some(Work::removal_of_lost(seen, now).unwrap_or_else(|| Work::deletion(seen, now))),
         (None, true) => None,
         (Some(now), false) => Work::of(seen, now)?,
         (None, false) => work.filter(|work| work.kind == Kind::Create),
@@ -319,7 +319,7 @@ pub(crate) fn follow_task(
     if task.has_failed() {
         let waits = elapsed(seen, &task).is_some_and(|seconds| (0..AFTER_FAILURE).contains(&seconds));
         let failed = if now.is_none() { CREATION_FAILED } else { ERROR };
-        let text = format!("{} failed, and is tried again: {}", work.words, task.words());
+        let text = format!("{} failed, and is tried again: {}{}", work.words, task.words(), work.way_out(seen));
         if waits {
             let was_told = seen.database.status.status == failed;
             failed.clone_into(&mut status.status);

@@ -4,11 +4,11 @@ use serde_json::{Map, Value, json};
 use stepwright_redb::copy;
 use stepwright_sdk::{Call, Failure};
 
-use crate::instances::{Difference, wanted};
-use crate::password;
+use crate::instances::{Difference, named, wanted};
 use crate::record::Crdb;
 use crate::seen::Seen;
 use crate::task::Kind;
+use crate::{FORCE_ANNOTATION, password, remotes};
 
 /// A change, ready to be sent under an id.
 pub(crate) struct Work {
@@ -17,6 +17,8 @@ pub(crate) struct Work {
     pub(crate) words: String,
     /// It gives the database the password of the Secret.
     pub(crate) gives_password: bool,
+    /// Other clusters that are asked to give up their copies, by name.
+    pub(crate) leaving: Vec<String>,
     method: &'static str,
     path: String,
     body: Option<Value>,
@@ -47,6 +49,7 @@ impl Work {
             kind: Kind::Create,
             words: format!("making it on {}", names.join(", ")),
             gives_password: true,
+            leaving: Vec::new(),
             method: "POST",
             path: "/v1/crdbs".to_owned(),
             body: Some(body),
@@ -75,13 +78,21 @@ impl Work {
                 parts.push(format!("adding {}", instances.added.join(", ")));
                 body.insert("add_instances".to_owned(), Value::Array(instances.add));
             }
+            let mut leaving = Vec::new();
             if !instances.remove.is_empty() {
-                parts.push(format!("removing {}", instances.removed.join(", ")));
-                body.insert("remove_instances".to_owned(), json!(instances.remove));
                 let forced = seen.forced();
-                if instances.removed.iter().all(|name| forced.contains(name.as_str())) {
+                let is_forced = |removed: &(String, u64)| forced.contains(removed.0.as_str());
+                // One request asks all that it removes, or none; who is not asked goes first.
+                let asked_no_more = instances.remove.iter().any(is_forced);
+                let now = instances.remove.into_iter().filter(|removed| is_forced(removed) == asked_no_more);
+                let (names, ids): (Vec<String>, Vec<u64>) = now.unzip();
+                parts.push(format!("removing {}", names.join(", ")));
+                body.insert("remove_instances".to_owned(), json!(ids));
+                if asked_no_more {
                     parts.push("without asking it".to_owned());
                     body.insert("remove_instances.force_remove".to_owned(), json!(true));
+                } else {
+                    leaving = names;
                 }
             }
             if !change.is_empty() {
@@ -92,6 +103,7 @@ impl Work {
                 kind: Kind::Change,
                 words: parts.join(", "),
                 gives_password,
+                leaving,
                 method: "POST",
                 path: format!("{path}/updates"),
                 body: Some(Value::Object(body)),
@@ -102,6 +114,7 @@ impl Work {
                 kind: Kind::Change,
                 words: format!("changing {}", words.join(", ")),
                 gives_password,
+                leaving: Vec::new(),
                 method: "PATCH",
                 path,
                 body: Some(Value::Object(change)),
@@ -110,12 +123,26 @@ impl Work {
         Ok(logins(seen, crdb, &path).or_else(|| certificates(seen, &path)))
     }
 
+    /// What a person may do where a cluster that has to give up its copy cannot be worked with; empty where all can.
+    pub(crate) fn way_out(&self, seen: &Seen<'_>) -> String {
+        let lost = |name: &&String| seen.remote(name).is_none_or(|remote| remotes::trouble(remote).is_some());
+        let lost: Vec<&str> = self.leaving.iter().filter(lost).map(String::as_str).collect();
+        if lost.is_empty() {
+            return String::new();
+        }
+        let names = lost.join(",");
+        format!(". What is lost for good is left out by the annotation {FORCE_ANNOTATION}={names}")
+    }
+
     /// Deletes it on every cluster.
-    pub(crate) fn deletion(crdb: &Crdb) -> Self {
+    pub(crate) fn deletion(seen: &Seen<'_>, crdb: &Crdb) -> Self {
+        let own = seen.own_remote();
+        let others = crdb.instances.iter().filter(|instance| own.is_none_or(|own| !own.has(instance)));
         Self {
             kind: Kind::Delete,
             words: "deleting it on all its clusters".to_owned(),
             gives_password: false,
+            leaving: others.map(|instance| named(seen, instance)).collect(),
             method: "DELETE",
             path: format!("/v1/crdbs/{}", crdb.guid),
             body: None,
@@ -125,7 +152,7 @@ impl Work {
     /// Removes clusters that a person gave up, before the database is deleted on the others.
     pub(crate) fn removal_of_lost(seen: &Seen<'_>, crdb: &Crdb) -> Option<Self> {
         let forced = seen.forced();
-        let lost = crdb.instances.iter().map(|instance| (crate::instances::named(seen, instance), instance.id));
+        let lost = crdb.instances.iter().map(|instance| (named(seen, instance), instance.id));
         let (names, ids): (Vec<String>, Vec<u64>) = lost.filter(|(name, _)| forced.contains(name.as_str())).unzip();
         if ids.is_empty() || ids.len() == crdb.instances.len() {
             return None;
@@ -134,6 +161,7 @@ impl Work {
             kind: Kind::Change,
             words: format!("removing {} without asking it", names.join(", ")),
             gives_password: false,
+            leaving: Vec::new(),
             method: "POST",
             path: format!("/v1/crdbs/{}/updates", crdb.guid),
             body: Some(json!({"remove_instances": ids, "remove_instances.force_remove": true})),
@@ -148,6 +176,7 @@ fn logins(seen: &Seen<'_>, crdb: &Crdb, path: &str) -> Option<Work> {
         kind: Kind::Logins(logins_version(seen)),
         words: format!("telling all its clusters of the login of {}", names.join(", ")),
         gives_password: false,
+        leaving: Vec::new(),
         method: "PATCH",
         path: path.to_owned(),
         body: Some(json!({"instances": patch})),
@@ -169,6 +198,7 @@ fn certificates(seen: &Seen<'_>, path: &str) -> Option<Work> {
         kind: Kind::Certificates(now),
         words: "telling all its clusters of new certificates".to_owned(),
         gives_password: false,
+        leaving: Vec::new(),
         method: "POST",
         path: format!("{path}/updates"),
         body: Some(json!({"force_update": true})),

@@ -118,6 +118,34 @@ fn clusters_are_added_and_removed() {
 }
 
 #[test]
+fn a_cluster_that_is_lost_can_be_left_out_and_the_way_is_told() {
+    let mut three = crdb();
+    let third = json!({"id": 3, "cluster": {"name": "rec-third.ns-third.svc.cluster.local",
+        "url": "https://api-third.example.com:443"}});
+    three["instances"].as_array_mut().unwrap().push(third);
+    let mut failed = task("failed");
+    failed["errors"] = json!([{"cluster_name": "rec-third.ns-third", "description": "cannot be reached"}]);
+    let lost = |over: &Value| changing(over, &three).object("remote-clusters", &remote("third", false, "Error"));
+    let way_out = "annotation app.redislabs.com/force-remove=third";
+    for given in [lost(&json!({})), lost(&json!({})).deleting()] {
+        let told = plan(&looked(&given, Some(&failed), &json!([three])));
+        assert!(waiting(&told).contains(way_out), "{told}");
+    }
+    // One that answers is not given up for it: it is asked, once the other one is out.
+    let alone = json!({"metadata": {"annotations": {"app.redislabs.com/force-remove": "third"}},
+        "spec": {"participatingClusters": [{"name": "near"}]}});
+    let sent = plan(&looked(&lost(&alone), None, &json!([three])));
+    assert_eq!(sent["calls"][0]["body"]["remove_instances"], json!([3]));
+    assert_eq!(sent["calls"][0]["body"]["remove_instances.force_remove"], true);
+    let sent = plan(&looked(&lost(&alone), None, &json!([crdb()])));
+    assert_eq!(sent["calls"][0]["body"]["remove_instances"], json!([2]));
+    assert_eq!(sent["calls"][0]["body"]["remove_instances.force_remove"], Value::Null);
+    // Nobody is left out who can be asked.
+    let told = plan(&looked(&changing(&alone, &crdb()), Some(&failed), &json!([crdb()])));
+    assert!(waiting(&told).contains("failed") && !waiting(&told).contains("annotation"), "{told}");
+}
+
+#[test]
 fn a_participant_that_is_lost_shows_and_changes_wait_for_it() {
     let lost = |over: &Value| {
         let mut health = health("up");
