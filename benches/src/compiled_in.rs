@@ -164,7 +164,7 @@ pub fn plan(plan: sdk::Plan) -> core_plan::Plan {
 }
 
 fn waited(wait: sdk::Wait) -> core_plan::Wait {
-    core_plan::Wait { reason: wait.reason, again_in: wait.again_in }
+    core_plan::Wait { word: wait.word, reason: wait.reason, again_in: wait.again_in }
 }
 
 fn violation(violation: sdk::Violation) -> core_plan::Violation {

@@ -81,7 +81,7 @@ pub fn guest(name: &str) -> Vec<u8> {
     let path = folder.join(name).with_extension("wasm");
     match std::fs::read(&path) {
         Ok(bytes) => bytes,
-        Err(error) => panic!("{}: {error}; run `cargo xtask build-plugins`", path.display()),
+        Err(error) => panic!("{}: {error}; run `cargo xtask build`", path.display()),
     }
 }
 

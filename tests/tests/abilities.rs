@@ -162,7 +162,7 @@ async fn what_belongs_to_the_same_system_is_seen_wherever_it_is_watched() {
             "within": "sameSystem", "fields": ["data"]}]});
     let plugin = Native::new(json!({"name": "native", "version": "1", "steps": [step]}), "1", |observed| {
         // Nothing but what is seen wakes it again.
-        let wait = Wait { reason: "others are left".into(), again_in: None };
+        let wait = Wait { word: None, reason: "others are left".into(), again_in: None };
         let waits = observed.deleting && !observed.objects[0].objects.is_empty();
         let progress = if waits { Progress::Blocked(wait) } else { Progress::Done };
         Ok(Ok(Plan { progress, ..Plan::done() }))
@@ -243,7 +243,8 @@ async fn a_kind_that_may_not_be_read_says_so_and_is_watched_only_where_it_is_wan
         "observes": [{"name": "nodes", "apiVersion": "v1", "kind": "Node", "select": {"labels": {}},
             "fields": ["metadata.labels"], "when": "spec.rack", "optional": true}]});
     let plugin = Native::new(json!({"name": "native", "version": "1", "steps": [step]}), "1", |_| {
-        let wait = Wait { reason: "looking again".into(), again_in: Some(std::time::Duration::from_millis(200)) };
+        let wait =
+            Wait { word: None, reason: "looking again".into(), again_in: Some(std::time::Duration::from_millis(200)) };
         Ok(Ok(Plan { progress: Progress::Waiting(wait), ..Plan::done() }))
     });
     let admin = client().await;

@@ -40,7 +40,7 @@ fn maker(step: &'static str, label: &'static str) -> Arc<Native> {
         }
         let mut plan = Plan::done();
         if is("waits") {
-            plan.progress = Progress::Waiting(Wait { reason: "it takes its time".into(), again_in: None });
+            plan.progress = Progress::Waiting(Wait { word: None, reason: "it takes its time".into(), again_in: None });
         }
         if !is("without") && !observed.deleting {
             let name = format!("{}-{step}", observed.primary.id.name);
@@ -137,7 +137,11 @@ async fn each_process_runs_its_steps_and_one_speaks_for_the_whole() {
     let (reason, message) = main.condition("a", "Ready", "False").await;
     until("what the step waits for", SOON, || async {
         let (reason, message) = main.condition("a", "Ready", "False").await;
-        if reason == "ItTakesItsTime" { Ok(()) } else { Err(format!("{reason}: {message}")) }
+        if reason == "Waiting" && message.contains("it takes its time") {
+            Ok(())
+        } else {
+            Err(format!("{reason}: {message}"))
+        }
     })
     .await;
     assert!(message.starts_with("step apart") || reason == "StepPending", "{reason}: {message}");

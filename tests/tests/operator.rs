@@ -167,7 +167,7 @@ async fn a_primary_goes_only_when_its_steps_are_done_undoing() {
         "select": {"names": ["gate"]}, "fields": ["metadata.name"]}]});
     let plugin = Native::new(manifest(&["ConfigMap"], more), "1", |observed| {
         let shut = !observed.objects[0].objects.is_empty();
-        let wait = Wait { reason: "the gate is shut".into(), again_in: None };
+        let wait = Wait { word: Some("GateShut".into()), reason: "the gate is shut".into(), again_in: None };
         let progress = if observed.deleting && shut { Progress::Blocked(wait) } else { Progress::Done };
         Ok(Ok(Plan { progress, ..Plan::done() }))
     });
@@ -178,7 +178,7 @@ async fn a_primary_goes_only_when_its_steps_are_done_undoing() {
     running.condition("a", "Ready", "True").await;
     running.things().delete("a", &DeleteParams::default()).await.unwrap();
     let (reason, message) = running.condition("a", "Ready", "False").await;
-    assert_eq!((reason.as_str(), message.as_str()), ("TheGateIsShut", "the gate is shut"));
+    assert_eq!((reason.as_str(), message.as_str()), ("GateShut", "the gate is shut"));
     running.api::<ConfigMap>().delete("gate", &DeleteParams::default()).await.unwrap();
     until("the thing to go", SOON, || async {
         match running.things().get_opt("a").await {

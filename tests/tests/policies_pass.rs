@@ -538,7 +538,7 @@ async fn a_settled_pass_leaves_no_record_and_a_deletion_that_is_denied_waits() {
         Ok(if observed.deleting && kept { Verdict::Deny("it is kept".into()) } else { Verdict::Pass })
     });
     let plugin = Native::new(manifest("step", &[], json!({})), "1", |observed| {
-        let wait = Wait { reason: "never".into(), again_in: None };
+        let wait = Wait { word: None, reason: "never".into(), again_in: None };
         let progress = if observed.deleting { Progress::Done } else { Progress::Waiting(wait) };
         Ok(Ok(Plan { progress, ..Plan::done() }))
     });

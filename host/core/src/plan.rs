@@ -38,6 +38,10 @@ pub struct Event {
 /// Why a step is not done yet, and when to look again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wait {
+    /// What scripts look for, in the condition `Ready`; none = `Waiting`.
+    #[serde(default)]
+    pub word: Option<String>,
+    /// For people.
     pub reason: String,
     pub again_in: Option<Duration>,
 }

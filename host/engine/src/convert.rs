@@ -80,7 +80,7 @@ fn event(event: &Event) -> wit::Event {
 fn wait(wait: &Wait) -> wit::Wait {
     // Longer than 49 days is as good as 49 days.
     let again_in = wait.again_in.map(|after| u32::try_from(after.as_millis()).unwrap_or(u32::MAX));
-    wit::Wait { reason: wait.reason.clone(), again_in }
+    wit::Wait { word: wait.word.clone(), reason: wait.reason.clone(), again_in }
 }
 
 pub(crate) fn answer(answer: Result<wit::Plan, wit::Failure>) -> Result<Plan, Failure> {
@@ -130,7 +130,8 @@ fn event_from(event: wit::Event) -> Event {
 }
 
 fn wait_from(wait: wit::Wait) -> Wait {
-    Wait { reason: wait.reason, again_in: wait.again_in.map(|millis| Duration::from_millis(millis.into())) }
+    let again_in = wait.again_in.map(|millis| Duration::from_millis(millis.into()));
+    Wait { word: wait.word, reason: wait.reason, again_in }
 }
 
 #[cfg(test)]
@@ -164,8 +165,8 @@ mod tests {
     }
 
     fn any_progress() -> impl Strategy<Value = Progress> {
-        (0..3, ".{0,9}", option::of(any::<u32>())).prop_map(|(case, reason, millis)| {
-            let wait = Wait { reason, again_in: millis.map(|millis| Duration::from_millis(millis.into())) };
+        (0..3, option::of(".{0,4}"), ".{0,9}", option::of(any::<u32>())).prop_map(|(case, word, reason, millis)| {
+            let wait = Wait { word, reason, again_in: millis.map(|millis| Duration::from_millis(millis.into())) };
             match case {
                 0 => Progress::Done,
                 1 => Progress::Waiting(wait),
@@ -196,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_wait_too_long_for_the_contract_is_the_longest_that_fits() {
-        let long = Wait { reason: String::new(), again_in: Some(Duration::from_secs(1 << 40)) };
+        let long = Wait { word: None, reason: String::new(), again_in: Some(Duration::from_secs(1 << 40)) };
         assert_eq!(wait(&long).again_in, Some(u32::MAX));
     }
 }

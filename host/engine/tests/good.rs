@@ -47,7 +47,11 @@ fn everything_observed_reaches_the_guest_and_everything_planned_comes_back() {
     assert_eq!(plan.status.as_deref(), Some(r#""echo""#));
     assert_eq!(plan.defaults.as_deref(), Some("{}"));
     assert_eq!(plan.notes.as_deref(), Some(r#"{"upgrade":{"image":"x"}}"#));
-    let wait = Wait { reason: format!("round 3 at {}", observed.now), again_in: Some(Duration::from_millis(1500)) };
+    let wait = Wait {
+        word: None,
+        reason: format!("round 3 at {}", observed.now),
+        again_in: Some(Duration::from_millis(1500)),
+    };
     assert_eq!(plan.progress, Progress::Blocked(wait));
 }
 
@@ -156,7 +160,7 @@ fn a_policy_passes_amends_denies_and_holds() {
     );
     plan.status = None;
     assert_eq!(policy.review(&observed, &plan).answer.unwrap(), Verdict::Pass);
-    plan.progress = Progress::Blocked(Wait { reason: "later".into(), again_in: None });
+    plan.progress = Progress::Blocked(Wait { word: None, reason: "later".into(), again_in: None });
     let hold = Verdict::Hold { until: observed.now.clone(), reason: "later".into() };
     assert_eq!(policy.review(&observed, &plan).answer.unwrap(), hold);
     plan.desired[0].id.kind = "Pod".into();

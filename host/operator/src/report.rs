@@ -59,7 +59,7 @@ pub(crate) async fn passed(
             publish(context, &primary, severity, stopped.reason, &message).await;
         }
     } else if let Some((step, wait)) = &outcome.waiting {
-        let reason = reason_word(&wait.reason, 6);
+        let reason = wait.word.as_ref().map_or_else(|| "Waiting".to_owned(), |word| reason_word(word, usize::MAX));
         set(types::READY, false, &reason, &wait.reason);
         set(types::PROGRESSING, true, &reason, &format!("step {step}: {}", wait.reason));
         set(types::DEGRADED, false, "AsExpected", "");

@@ -3,7 +3,7 @@
 //! | answer | what is done (REST reference, 1.5 and 2.2) |
 //! |---|---|
 //! | 307 | followed at most twice, only to a pod of this cluster, with the same credentials and body; that node is remembered as master |
-//! | 401 | passed on; the credential is not sent again until it changes or has rested (`lockout`) |
+//! | 401 | passed on, of reads as `CredentialsRefused`; the credential is not sent again until it changes or has rested (`lockout`) |
 //! | 503 | the master is forgotten; a read is sent to the other nodes, a change is passed on |
 //! | no connection, no member, unknown certificate | the next node is asked: nothing was sent |
 //! | reply lost, or the pod is gone meanwhile | a read is sent to the other nodes; a change may have been made, so it is never repeated here |
@@ -117,9 +117,13 @@ impl Client {
         }
     }
 
-    /// `GET` a path of the cluster.
+    /// `GET` a path of the cluster. A login that is refused is an error here, so that whoever reads several stops at the first.
     pub(crate) async fn get(&self, path: &str) -> Result<Answer, CallError> {
-        self.anywhere(&Exchange::get(path, self.tools.settings.read_timeout)).await
+        let answer = self.anywhere(&Exchange::get(path, self.tools.settings.read_timeout)).await?;
+        if answer.status == 401 {
+            return Err(CallError::CredentialsRefused { secret: self.credentials()?.secret });
+        }
+        Ok(answer)
     }
 
     /// What one pod says of its own bootstrap, asked without credentials.

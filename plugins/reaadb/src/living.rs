@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use stepwright_redb::word_of;
 use stepwright_sdk::{Call, Event, Failure, Plan, Progress, Wait};
 
 use crate::record::{Crdb, Record, listed as listed_in};
@@ -18,6 +19,8 @@ const SOON: u64 = 1;
 const AFTER_SILENCE: u64 = 2;
 /// A task that failed is tried again after so many seconds: what would help is a change, which is noticed sooner.
 const AFTER_FAILURE: i64 = 20;
+/// A participant that cannot be worked with, in one word.
+const UNAVAILABLE: &str = "ParticipantUnavailable";
 /// Ids of calls.
 const LIST: &str = "list";
 const TASK: &str = "task";
@@ -50,8 +53,16 @@ impl Decision {
     }
 
     pub(crate) fn waiting(status: Status, reason: impl Into<String>, seconds: impl Into<Option<u64>>) -> Self {
-        let wait = Wait { reason: reason.into(), again_in: seconds.into().map(Duration::from_secs) };
+        let wait = Wait { word: None, reason: reason.into(), again_in: seconds.into().map(Duration::from_secs) };
         Self { progress: Progress::Waiting(wait), ..Self::done(status) }
+    }
+
+    /// What it waits for, where the status does not say it.
+    pub(crate) fn word(mut self, word: &str) -> Self {
+        if let Progress::Waiting(wait) = &mut self.progress {
+            wait.word = Some(word.to_owned());
+        }
+        self
     }
 
     fn event(mut self, event: Event) -> Self {
@@ -91,7 +102,10 @@ struct Followed<'a> {
 
 /// Writes a decision down.
 pub(crate) fn written(seen: &Seen<'_>, crdb: Option<&Crdb>, decision: Decision) -> Plan {
-    let Decision { progress, status, calls, events, gave_password, followed, gone } = decision;
+    let Decision { mut progress, status, calls, events, gave_password, followed, gone } = decision;
+    if let Progress::Waiting(wait) = &mut progress {
+        wait.word = wait.word.take().or_else(|| word_of(&status.status));
+    }
     let mut plan = Plan::with(progress);
     plan = password::keep(plan, seen, crdb, gave_password);
     plan = calls.into_iter().fold(plan, Plan::call);
@@ -125,11 +139,12 @@ fn decide(seen: &Seen<'_>) -> Result<Decision, Failure> {
     let (of, state) = (&cluster.id.name, cluster.status.state.as_str());
     if state != "Running" {
         let state = if state.is_empty() { "not started" } else { state };
-        return wait(format!("cluster `{of}` is {state}, not Running"));
+        let text = format!("cluster `{of}` is {state}, not Running");
+        return Ok(Decision::waiting(status(), text, None).word("ClusterNotRunning"));
     }
     if let Some(why) = seen.crdbs.unknown() {
         let text = format!("the Active-Active databases of cluster `{of}` are not known: {why}");
-        return Ok(Decision::waiting(status(), text, 5));
+        return Ok(Decision::waiting(status(), text, 5).word("ClusterNotKnown"));
     }
     if let Some(bdbs) = seen.bdbs.known() {
         Failure::unless_empty(rules::on_cluster(seen, bdbs, crdb.is_some() || seen.guid().is_some()))?;
@@ -185,7 +200,7 @@ fn keep(seen: &Seen<'_>, crdb: &Crdb, mut status: Status) -> Result<Decision, Fa
         && let Some(why) = missing_participant(seen)
     {
         let text = format!("database `{}` stays as it is for now: {why}", seen.name());
-        return Ok(Decision::waiting(status, text, None));
+        return Ok(Decision::waiting(status, text, None).word(UNAVAILABLE));
     }
     follow_task(seen, Some(crdb), work, status)
 }
@@ -204,12 +219,15 @@ fn rest(seen: &Seen<'_>, crdb: &Crdb, mut status: Status) -> Decision {
             format!("Active-Active database `{}` is as the spec says", seen.name()),
         ));
     }
-    let trouble = password::trouble(seen, Some(crdb)).or_else(|| missing_participant(seen)).or_else(|| {
+    let wrong_secret = password::trouble(seen, Some(crdb)).map(|why| ("SecretInvalid", why));
+    let unavailable = || missing_participant(seen).map(|why| (UNAVAILABLE, why));
+    let trouble = wrong_secret.or_else(unavailable).or_else(|| {
         let down = status.down();
-        (!down.is_empty()).then(|| format!("no data passes to or from {}: its links are down", down.join(", ")))
+        let text = || format!("no data passes to or from {}: its links are down", down.join(", "));
+        (!down.is_empty()).then(|| ("LinksDown", text()))
     });
     let mut decision = match trouble {
-        Some(why) => Decision::waiting(status, why, None),
+        Some((word, why)) => Decision::waiting(status, why, None).word(word),
         None => Decision::done(status),
     };
     decision.events = events;

@@ -170,6 +170,7 @@ fn a_participant_that_is_lost_shows_and_changes_wait_for_it() {
     };
     let told = plan(&lost(&json!({})));
     assert!(waiting(&told).contains("`far` cannot be worked with"), "{told}");
+    assert_eq!(told["progress"]["word"], "ParticipantUnavailable");
     assert_eq!((&told["status"]["status"], &told["status"]["replicationStatus"]), (&json!("active"), &json!("down")));
     let statuses: Vec<&Value> =
         told["status"]["participatingClusters"].as_array().unwrap().iter().map(|it| &it["replicationStatus"]).collect();

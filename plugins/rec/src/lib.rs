@@ -142,11 +142,19 @@ fn run(seen: &Seen<'_>, view: &View) -> Plan {
     let waits_for_secret = parts.waiting.first().map(|(_, why)| why.clone());
     let slow = matches!(state, State::Error | State::Running | State::InvalidUpgrade);
     let again = if slow || refused.is_some() { LATER } else { SOON };
-    let why = refused.as_ref().map(|refused| refused.message.clone());
     let unknown = parts.unknown.clone().filter(|_| view.listed.is_ok() && view.formed());
-    let why = why.or(not_recovered).or(missing).or(waits_for_license).or(waits_for_secret).or(unknown);
-    let why = why.or_else(|| objects::broker::waits_for(seen));
-    let plan = why.map_or_else(Plan::done, |why| Plan::waiting(why, again));
+    // In the order of their weight; each with the word by which scripts know it.
+    let reasons = [
+        refused.as_ref().map(|refused| (refused.reason, refused.message.clone())),
+        not_recovered.map(|why| ("RecoveryBlocked", why)),
+        missing.map(|why| (word(seen, view, &course, state), why)),
+        waits_for_license.map(|why| ("LicenseMissing", why)),
+        waits_for_secret.map(|why| ("SecretInvalid", why)),
+        unknown.map(|why| ("SettingsUnknown", why)),
+        objects::broker::waits_for(seen).map(|why| ("ServiceBrokerWaits", why)),
+    ];
+    let why = reasons.into_iter().flatten().next();
+    let plan = why.map_or_else(Plan::done, |(word, why)| Plan::waiting(why, again).word(word));
     let plan =
         objects::desire(plan, seen, view, &parts, &course, true).status(&status::full(seen, view, &parts, state));
     let plan = noted(notices::events(license::event(plan, seen), seen), seen, view, &course);
@@ -167,6 +175,20 @@ fn run(seen: &Seen<'_>, view: &View) -> Plan {
     let plan =
         if seen.cluster.spec.persistent() { storage::events(plan, seen, &storage::progress(seen)) } else { plan };
     warnings(changed(turns(plan, seen, &course), seen, state), seen)
+}
+
+/// What a cluster in this state waits for, in one word.
+fn word(seen: &Seen<'_>, view: &View, course: &Course, state: State) -> &'static str {
+    match (&course.next, state) {
+        (Next::Stuck { reason, .. }, State::Error) => reason,
+        (_, State::Error) if state::lost(seen, view).is_some() => "QuorumLost",
+        (_, State::Error) => "ClusterSilent",
+        (_, State::Running) if course.shrink.blocked.is_some() => "ScaleDownBlocked",
+        (_, State::Running) if course.shrink.waits.is_some() => "ScaleDownPending",
+        (_, State::Running) => "RolloutPending",
+        _ if course.rollout.stuck.is_some() => "RolloutStuck",
+        _ => state.as_str(),
+    }
 }
 
 /// What is told once because the board then has it: in the plan that writes it there, also if that plan has calls.
@@ -228,7 +250,7 @@ fn without_credentials(seen: &Seen<'_>, view: &View) -> Plan {
     let why = format!(
         "the Secret `{name}` with the cluster's credentials is gone or has no password; re-create it with the keys username and password",
     );
-    let plan = Plan::waiting(&why, LATER);
+    let plan = Plan::waiting(&why, LATER).word("CredentialsLost");
     let parts = Parts::of(seen);
     let course = Course::of(seen, view);
     let plan = objects::desire(plan, seen, view, &parts, &course, false).status(&status::full(
@@ -260,7 +282,7 @@ pub(crate) fn memory_too_small(seen: &Seen<'_>) -> Option<String> {
 /// A second cluster in the namespace gets nothing.
 fn refuse(seen: &Seen<'_>, winner: &str) -> Plan {
     let why = only_one(winner);
-    let plan = Plan::blocked(&why, LATER).status(&status::bare(State::Invalid));
+    let plan = Plan::blocked(&why, LATER).word("MultipleClustersInNamespace").status(&status::bare(State::Invalid));
     if !state_changes(seen, State::Invalid) {
         return plan;
     }
@@ -280,7 +302,14 @@ fn delete(seen: &Seen<'_>) -> Plan {
         let with_secret = !validate::credentials_lost(seen, &view);
         let parts = Parts::of(seen);
         let course = Course::of(seen, &view);
-        let plan = objects::desire(Plan::blocked(&why, LATER), seen, &view, &parts, &course, with_secret);
+        let plan = objects::desire(
+            Plan::blocked(&why, LATER).word("DeletionBlocked"),
+            seen,
+            &view,
+            &parts,
+            &course,
+            with_secret,
+        );
         (plan.status(&status::full(seen, &view, &parts, State::Deleting)), Some(Event::warning("DeletionBlocked", why)))
     };
     let plan = match status_event.filter(|_| state_changes(seen, State::Deleting)) {

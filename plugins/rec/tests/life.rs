@@ -12,6 +12,7 @@ mod world;
 
 use serde_json::{Value, json};
 use stepwright_sdk::Failure;
+use stepwright_sdk::testing::readable;
 use world::{World, answers, ip, says, statefulset};
 
 fn set(world: &World) -> Value {
@@ -461,6 +462,7 @@ fn a_lost_quorum_is_told_with_the_command_that_helps() {
     assert_eq!(world.state(), "Error");
     let command = r#"kubectl -n ns patch rec rec --type merge -p '{"spec":{"clusterRecovery":true}}'"#;
     assert!(waits(&world).ends_with(command), "{}", waits(&world));
+    assert_eq!(readable(&world.run().unwrap())["progress"]["word"], "QuorumLost");
     assert!(events(&world).contains("Warning QuorumLost"));
     let mut again = lost();
     again.status["state"] = json!("Error");

@@ -30,8 +30,16 @@ impl Decision {
     }
 
     pub(crate) fn waiting(status: Status, reason: impl Into<String>, seconds: impl Into<Option<u64>>) -> Self {
-        let wait = Wait { reason: reason.into(), again_in: seconds.into().map(Duration::from_secs) };
+        let wait = Wait { word: None, reason: reason.into(), again_in: seconds.into().map(Duration::from_secs) };
         Self { progress: Progress::Waiting(wait), status, calls: Vec::new(), events: Vec::new() }
+    }
+
+    /// What it waits for, where the status does not say it ([`word_of`]).
+    pub(crate) fn word(mut self, word: &str) -> Self {
+        if let Progress::Waiting(wait) | Progress::Blocked(wait) = &mut self.progress {
+            wait.word = Some(word.to_owned());
+        }
+        self
     }
 
     pub(crate) fn call(mut self, call: Call) -> Self {
@@ -47,6 +55,16 @@ impl Decision {
     }
 }
 
+/// What a resource with this status waits for, in one word: `active-change-pending` is `ActiveChangePending`. One that is `active` says
+/// nothing of that.
+pub fn word_of(status: &str) -> Option<String> {
+    let capital = |part: &str| {
+        let mut letters = part.chars();
+        letters.next().map(|first| first.to_ascii_uppercase().to_string() + letters.as_str()).unwrap_or_default()
+    };
+    (!matches!(status, "" | "active")).then(|| status.split('-').map(capital).collect())
+}
+
 /// Why nothing may be sent now.
 pub(crate) fn license_holds(
     seen: &Seen<'_>,
@@ -58,7 +76,7 @@ pub(crate) fn license_holds(
     let Some(license) = seen.license.known() else { return Ok(None) };
     if license.expired == Some(true) {
         let text = "the cluster's license has expired, so databases cannot be made or changed: install another";
-        return Ok(Some(Decision::waiting(status.clone(), text, None)));
+        return Ok(Some(Decision::waiting(status.clone(), text, None).word("LicenseExpired")));
     }
     match rules::license(seen, license, own, listed) {
         Some(violation) => Err(Failure::Invalid(vec![violation])),

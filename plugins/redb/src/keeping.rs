@@ -126,10 +126,10 @@ pub(crate) fn keep(
         let of_change = last.status == "active-change-pending";
         if of_change && last.last_action_status.as_deref() == Some(RUNNING) {
             status.last_action_status = Some(FAILED.to_owned());
-            return Ok(Decision::waiting(status, text, None).failed());
+            return Ok(Decision::waiting(status, text, None).word("ChangeFailed").failed());
         }
         if last.last_action_status.as_deref() == Some(FAILED) {
-            return Ok(Decision::waiting(status, text, None));
+            return Ok(Decision::waiting(status, text, None).word("ChangeFailed"));
         }
     }
     if let Some(held) = license_holds(seen, Some(bdb), bdbs, &status)? {
@@ -161,7 +161,7 @@ fn rest(seen: &Seen<'_>, bdb: &Bdb, mut status: Status, sent: Option<(Outcome, &
     match &sent {
         Some((Outcome::Refused(why), kind)) => {
             let text = format!("database `{name}`: the change of {kind} was refused: {why}");
-            return Decision::waiting(status, text, AFTER_REFUSAL).failed();
+            return Decision::waiting(status, text, AFTER_REFUSAL).word("ChangeRefused").failed();
         }
         Some((Outcome::Busy | Outcome::NotFound | Outcome::Unknown(_), _)) => {
             return Decision::waiting(status, format!("database `{name}` is looked at again"), AFTER_SILENCE);
@@ -174,7 +174,7 @@ fn rest(seen: &Seen<'_>, bdb: &Bdb, mut status: Status, sent: Option<(Outcome, &
     // What was sent just now has settled it.
     status.settled(seen);
     if let Some(Err(why)) = asked::roles(seen, bdb) {
-        let mut decision = Decision::waiting(status, why.clone(), None);
+        let mut decision = Decision::waiting(status, why.clone(), None).word("MissingRoleUIDs");
         decision.events.push(Event::warning("MissingRoleUIDs", why));
         return decision;
     }

@@ -35,6 +35,7 @@ mod wanted;
 
 use stepwright_sdk::{Failure, Manifest, Observation, Plan, Plugin};
 
+pub use decision::word_of;
 pub use judged::{judge, judge_alone};
 
 /// The plugin.

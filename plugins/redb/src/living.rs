@@ -1,8 +1,8 @@
 //! The resource is there: make the database, and keep it as the spec says (reference, 3.6).
 
-use stepwright_sdk::{Call, Event, Failure, Observed, Plan};
+use stepwright_sdk::{Call, Event, Failure, Observed, Plan, Progress};
 
-use crate::decision::{AFTER_REFUSAL, AFTER_SILENCE, Decision, SOON, license_holds};
+use crate::decision::{AFTER_REFUSAL, AFTER_SILENCE, Decision, SOON, license_holds, word_of};
 use crate::given::{Given, certificate_missing, sasl_missing};
 use crate::refusal::{Outcome, outcome};
 use crate::secret::DatabaseSecret;
@@ -58,11 +58,13 @@ fn decide(
     if state != "Running" {
         let state = if state.is_empty() { "not started" } else { state };
         let frozen = if state == "Upgrade" { ": its databases are frozen until the upgrade is done" } else { "" };
-        return Ok(Decision::waiting(status(), format!("cluster `{name}` is {state}, not Running{frozen}"), None));
+        return Ok(Decision::waiting(status(), format!("cluster `{name}` is {state}, not Running{frozen}"), None)
+            .word("ClusterNotRunning"));
     }
     let Some(bdbs) = seen.bdbs.known() else {
         let why = seen.bdbs.unknown().unwrap_or_default();
-        return Ok(Decision::waiting(status(), format!("the databases of cluster `{name}` are not known: {why}"), 5));
+        return Ok(Decision::waiting(status(), format!("the databases of cluster `{name}` are not known: {why}"), 5)
+            .word("ClusterNotKnown"));
     };
     match own {
         None => create(seen, cluster, secret, bdbs),
@@ -151,7 +153,10 @@ fn news(seen: &Seen<'_>, secret: Option<&DatabaseSecret<'_>>, own: Option<&Bdb>,
 }
 
 fn written(seen: &Seen<'_>, secret: Option<&DatabaseSecret<'_>>, own: Option<&Bdb>, decision: Decision) -> Plan {
-    let Decision { progress, status, calls, events } = decision;
+    let Decision { mut progress, status, calls, events } = decision;
+    if let Progress::Waiting(wait) = &mut progress {
+        wait.word = wait.word.take().or_else(|| word_of(&status.status));
+    }
     let mut plan = Plan::with(progress);
     if let Some(secret) = secret {
         let port = status.port().or_else(|| seen.database.spec.port());

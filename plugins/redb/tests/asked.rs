@@ -47,7 +47,7 @@ fn a_role_that_is_not_there_is_waited_for() {
     let spec = json!({ "spec": { "rolesPermissions": [{ "role": "nobody", "acl": "Read Only" }] } });
     let plan = plan(&with_roles(&wants_roles(&spec), &json!([bdb(&json!({}))])));
     let text = "spec.rolesPermissions.role: the cluster has no role `nobody`; it has DB Member, readers";
-    assert_eq!(plan["progress"], json!({ "waiting": text, "again": "None" }));
+    assert_eq!(plan["progress"], json!({ "waiting": text, "again": "None", "word": "MissingRoleUIDs" }));
     assert_eq!(events(&plan), [format!("Warning MissingRoleUIDs: {text}")]);
     assert_eq!(plan["calls"], Value::Null);
 }

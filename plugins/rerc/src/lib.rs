@@ -57,7 +57,7 @@ fn living(seen: &Seen<'_>) -> Result<Plan, Failure> {
     trouble.as_ref().map_or(ACTIVE, |_| ERROR).clone_into(&mut status.status);
     let mut plan = match &trouble {
         // What would help is noticed: another Secret, another spec, an answer.
-        Some(why) => Plan::waiting(why.clone(), None),
+        Some(why) => Plan::waiting(why.clone(), None).word("RemoteClusterError"),
         None => Plan::done(),
     };
     let name = seen.observed.name();
@@ -123,5 +123,8 @@ fn deletion(seen: &Seen<'_>) -> Plan {
          delete them, first",
         seen.observed.name()
     );
-    Plan::waiting(text.clone(), None).event(Event::warning("DeletionBlocked", text)).status(&seen.remote.status)
+    Plan::waiting(text.clone(), None)
+        .word("DeletionBlocked")
+        .event(Event::warning("DeletionBlocked", text))
+        .status(&seen.remote.status)
 }

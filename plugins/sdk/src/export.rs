@@ -202,6 +202,7 @@ fn plan(plan: Plan) -> wit::Plan {
 
 fn planned_by_a_step(planned: wit::Plan) -> Plan {
     let wait = |wait: wit::Wait| Wait {
+        word: wait.word,
         reason: wait.reason,
         again_in: wait.again_in.map(|milliseconds| Duration::from_millis(milliseconds.into())),
     };
@@ -246,7 +247,7 @@ fn event(event: Event) -> wit::Event {
 fn waited(wait: Wait) -> wit::Wait {
     // Longer than 49 days is as good as 49 days.
     let milliseconds = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
-    wit::Wait { reason: wait.reason, again_in: wait.again_in.map(milliseconds) }
+    wit::Wait { word: wait.word, reason: wait.reason, again_in: wait.again_in.map(milliseconds) }
 }
 
 fn violation(violation: Violation) -> wit::Violation {

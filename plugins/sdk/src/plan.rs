@@ -100,6 +100,8 @@ impl Call {
 /// Why a step is not done yet, and when to look again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wait {
+    /// One word in PascalCase, always the same for this kind of wait: the reason of the condition `Ready`. Without one it is `Waiting`.
+    pub word: Option<String>,
     /// In words, for the status.
     pub reason: String,
     /// Look again after this long, or sooner when something observed changes.
@@ -147,12 +149,20 @@ impl Plan {
 
     /// On its way; later steps run all the same.
     pub fn waiting(reason: impl Into<String>, again_in: impl Into<Option<Duration>>) -> Self {
-        Self::with(Progress::Waiting(Wait { reason: reason.into(), again_in: again_in.into() }))
+        Self::with(Progress::Waiting(Wait { word: None, reason: reason.into(), again_in: again_in.into() }))
     }
 
     /// Later steps of this pass must not run.
     pub fn blocked(reason: impl Into<String>, again_in: impl Into<Option<Duration>>) -> Self {
-        Self::with(Progress::Blocked(Wait { reason: reason.into(), again_in: again_in.into() }))
+        Self::with(Progress::Blocked(Wait { word: None, reason: reason.into(), again_in: again_in.into() }))
+    }
+
+    /// Says what it waits for in one word ([`Wait::word`]). Of a plan that is done it says nothing.
+    pub fn word(mut self, word: impl Into<String>) -> Self {
+        if let Progress::Waiting(wait) | Progress::Blocked(wait) = &mut self.progress {
+            wait.word = Some(word.into());
+        }
+        self
     }
 
     /// An empty plan of this progress.

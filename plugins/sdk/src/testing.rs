@@ -254,7 +254,13 @@ pub fn readable(plan: &Plan) -> Value {
         .iter()
         .map(|event| json!(format!("{:?} {}: {}", event.severity, event.reason, event.message)))
         .collect();
-    let wait = |word: &str, wait: &Wait| json!({ word: wait.reason, "again": format!("{:?}", wait.again_in) });
+    let wait = |kind: &str, wait: &Wait| {
+        let mut said = json!({ kind: wait.reason, "again": format!("{:?}", wait.again_in) });
+        if let (Some(word), Some(said)) = (&wait.word, said.as_object_mut()) {
+            said.insert("word".to_owned(), json!(word));
+        }
+        said
+    };
     let mut all = serde_json::Map::new();
     put(
         &mut all,

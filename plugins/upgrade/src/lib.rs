@@ -250,7 +250,8 @@ fn held(cluster: &Cluster, set: &StatefulSet, image: Image, in_force: &str, hind
     };
     kept.refused = refused.then(|| why.clone());
     let version = image::Version { redis_enterprise_version: in_force };
-    let plan = Plan::waiting(&why, LATER).status(&version).note(&kept);
+    let word = if refused { "InvalidUpgrade" } else { "UpgradePending" };
+    let plan = Plan::waiting(&why, LATER).word(word).status(&version).note(&kept);
     let news = refused && cluster.status.state != "InvalidUpgrade";
     if news { plan.event(Event::warning("UpgradeBlocked", why)) } else { plan }
 }

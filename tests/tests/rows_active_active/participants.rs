@@ -94,7 +94,9 @@ pub(crate) async fn row_90_one_that_is_lost_for_good_is_removed_unasked(world: &
     until("the removal to fail for want of the other cluster", SETTLES, || async {
         let database = one.get("reaadb", name)?;
         let told = message(&database);
-        let names = told.contains("removing two failed") && told.contains("app.redislabs.com/force-remove=two");
+        let names = told.contains("removing two")
+            && told.contains("failed")
+            && told.contains("app.redislabs.com/force-remove=two");
         ensure!(names && database["status"]["status"] == "error", "{}", database["status"]);
         anyhow::Ok(())
     })

@@ -71,6 +71,7 @@ fn plan(replicas: u32) -> Plan {
         }],
         notes: None,
         progress: Progress::Waiting(Wait {
+            word: None,
             reason: "2 of 3 nodes are up".to_owned(),
             again_in: Some(Duration::from_secs(5)),
         }),

@@ -106,7 +106,8 @@ impl Plugin for ServicesRigger {
             Some(reason) if !observed.deleting => Plan::waiting(
                 format!("waiting to learn of databases, whose Services stay as they are: {reason}"),
                 Duration::from_secs(5),
-            ),
+            )
+            .word("DatabasesNotKnown"),
             _ => Plan::done(),
         };
         plan = cluster::services(plan, &seen);
@@ -115,7 +116,7 @@ impl Plugin for ServicesRigger {
         plan = routing::ways(plan, &seen);
         let (mut plan, waits) = outside::balancers(plan, &seen);
         if let Some(why) = waits.filter(|_| !observed.deleting && seen.bdbs.known().is_some()) {
-            plan = plan.progress(Plan::waiting(why, AGAIN).progress);
+            plan = plan.progress(Plan::waiting(why, AGAIN).word("LoadBalancerPending").progress);
         }
         let unsupported = seen.unsupported();
         Ok(if unsupported.is_empty() { plan } else { plan.note(&Note { unsupported }) })

@@ -55,7 +55,7 @@ impl guest_kit::step::Guest for Component {
             body: Some(reply.body.clone()),
         });
         let notes: Vec<String> = observed.notes.iter().map(|(step, note)| format!("{}:{note}", quoted(step))).collect();
-        let wait = Wait { reason: format!("round {} at {}", observed.round, observed.now), again_in: Some(1500) };
+        let wait = Wait { word: None, reason: format!("round {} at {}", observed.round, observed.now), again_in: Some(1500) };
         Ok(Plan {
             desired,
             amended: vec![observed.primary.clone()],
