@@ -223,6 +223,25 @@ pub fn carried_out(plan: &Plan, verdict: &Verdict) -> Result<Option<Value>, Stri
     }
 }
 
+/// `{"a": 1}` over `{"a": 0, "b": 2}`, to any depth; `null` removes.
+pub fn merged(base: &Value, over: &Value) -> Value {
+    match (base, over) {
+        (Value::Object(base), Value::Object(over)) => {
+            let mut all = base.clone();
+            for (key, value) in over {
+                let new = merged(base.get(key).unwrap_or(&Value::Null), value);
+                if value.is_null() {
+                    all.remove(key)
+                } else {
+                    all.insert(key.clone(), new)
+                };
+            }
+            Value::Object(all)
+        }
+        _ => over.clone(),
+    }
+}
+
 /// A plan with its bodies decoded, empty parts left out: for snapshots.
 pub fn readable(plan: &Plan) -> Value {
     let objects = |objects: &[Object]| -> Value {

@@ -4,31 +4,13 @@
 
 use serde_json::{Value, json};
 use stepwright_reaadb::Reaadb;
+pub(crate) use stepwright_sdk::testing::merged as with;
 use stepwright_sdk::testing::{Given, readable};
 
 pub(crate) const UID: &str = "0b4b4d3c-9f53-4a1c-8d20-5a6f5d2f7e11";
 pub(crate) const FIRST: &str = "0b4b4d3c-9f53-4a1c-8d20-100000000001";
 /// The id of the first change after that.
 pub(crate) const SECOND: &str = "0b4b4d3c-9f53-4a1c-8d20-200000000002";
-
-/// `{"a": 1}` over `{"a": 0, "b": 2}`, to any depth; `null` removes.
-pub(crate) fn with(base: &Value, over: &Value) -> Value {
-    match (base, over) {
-        (Value::Object(base), Value::Object(over)) => {
-            let mut all = base.clone();
-            for (key, value) in over {
-                let merged = with(base.get(key).unwrap_or(&Value::Null), value);
-                if value.is_null() {
-                    all.remove(key)
-                } else {
-                    all.insert(key.clone(), merged)
-                };
-            }
-            Value::Object(all)
-        }
-        _ => over.clone(),
-    }
-}
 
 pub(crate) fn reaadb(over: &Value) -> Value {
     let base = json!({

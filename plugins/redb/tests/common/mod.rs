@@ -6,27 +6,9 @@ pub(crate) mod admitted;
 
 use serde_json::{Value, json};
 use stepwright_redb::Redb;
+pub(crate) use stepwright_sdk::testing::merged as with;
 use stepwright_sdk::testing::{Given, readable};
 use stepwright_sdk::{Failure, Violation};
-
-/// `{"a": 1}` over `{"a": 0, "b": 2}`, to any depth; `null` removes.
-pub(crate) fn with(base: &Value, over: &Value) -> Value {
-    match (base, over) {
-        (Value::Object(base), Value::Object(over)) => {
-            let mut all = base.clone();
-            for (key, value) in over {
-                let merged = with(base.get(key).unwrap_or(&Value::Null), value);
-                if value.is_null() {
-                    all.remove(key)
-                } else {
-                    all.insert(key.clone(), merged)
-                };
-            }
-            Value::Object(all)
-        }
-        _ => over.clone(),
-    }
-}
 
 /// The database of the walkthrough, after its Secret was made.
 pub(crate) fn redb(over: &Value) -> Value {

@@ -4,6 +4,7 @@
 //! Databases made through the REST API are exposed like those of a RedisEnterpriseDatabase. Pods and databases are
 //! somebody else's to make.
 
+pub mod alias;
 mod cluster;
 pub mod naming;
 mod observed;
