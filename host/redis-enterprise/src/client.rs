@@ -63,7 +63,9 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(system: SystemId, tools: Tools) -> Self {
-        Self::with(system, tools, Arc::default(), Arc::default())
+        let is_remote = remote::name_of(&system).is_some();
+        let lockout = if is_remote { Lockout::shared() } else { Lockout::own() };
+        Self::with(system, tools, Arc::default(), Arc::new(lockout))
     }
 
     /// A second way to the same cluster, with connections of its own: what takes long on one is in nobody's way on the other. What

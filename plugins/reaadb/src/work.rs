@@ -59,6 +59,10 @@ impl Work {
     /// The first that the database needs to be as the spec says.
     pub(crate) fn of(seen: &Seen<'_>, crdb: &Crdb) -> Result<Option<Self>, Failure> {
         let path = format!("/v1/crdbs/{}", crdb.guid);
+        // With a login that is not the cluster's any more nothing else comes about, and each attempt counts towards its lock-out.
+        if let Some(logins) = logins(seen, crdb, &path) {
+            return Ok(Some(logins));
+        }
         let instances = Difference::between(seen, &crdb.instances);
         let config = changes(seen, crdb)?;
         let gives_password = config.contains_key(password::FIELD);
@@ -120,7 +124,7 @@ impl Work {
                 body: Some(Value::Object(change)),
             }));
         }
-        Ok(logins(seen, crdb, &path).or_else(|| certificates(seen, &path)))
+        Ok(certificates(seen, &path))
     }
 
     /// What a person may do where a cluster that has to give up its copy cannot be worked with; empty where all can.

@@ -313,8 +313,8 @@ fn a_new_login_of_a_cluster_is_told_to_all_once() {
     ]);
     let rec = json!({"apiVersion": "app.redislabs.com/v1", "kind": "RedisEnterpriseCluster", "metadata": {"name": "rec"},
         "status": {"state": "Running"}});
-    let given = |version: &str| {
-        Given::new::<Reaadb>(&reaadb(&json!({"status": status})))
+    let given_over = |over: &Value, version: &str| {
+        Given::new::<Reaadb>(&with(&reaadb(&json!({"status": status})), over))
             .object("clusters", &rec)
             .object("remote-clusters", &with_version("near", "1"))
             .object("remote-clusters", &with_version("far", version))
@@ -325,7 +325,13 @@ fn a_new_login_of_a_cluster_is_told_to_all_once() {
             .fact("crdbs", &json!([crdb()]))
             .fact("crdb-health", &health("up"))
     };
+    let given = |version: &str| given_over(&json!({}), version);
     assert_eq!(plan(&given("1"))["progress"], "done");
+    // Before anything else, which would not come about without it.
+    let larger = json!({"spec": {"globalConfigurations": {"memorySize": "300MB"}}});
+    let sent = plan(&looked(&given_over(&larger, "2"), None, &json!([crdb()])));
+    let body = sent["calls"][0]["body"].as_object().unwrap();
+    assert_eq!(body.keys().collect::<Vec<_>>(), ["instances"], "{sent}");
     let looked = looked(&given("2"), None, &json!([crdb()]));
     let sent = plan(&looked);
     assert_eq!(sent["calls"][0]["body"]["instances"][0]["id"], 2);
