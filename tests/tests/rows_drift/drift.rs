@@ -82,7 +82,8 @@ fn bdb(world: &World) -> anyhow::Result<Value> {
 
 /// Changes settings of the database past the operator, and waits until one is what it was.
 async fn change(world: &World, settings: &Value, back: (&str, &Value)) {
-    world.rest("PUT", "/v1/bdbs/1", Some(settings)).unwrap();
+    // It may still be busy with what was put back before.
+    until("the change to be taken", SETTLES, || async { world.rest("PUT", "/v1/bdbs/1", Some(settings)) }).await;
     until(&format!("{} to be put back", back.0), FORMS, || async {
         let bdb = bdb(world)?;
         if bdb[back.0] == *back.1 { Ok(()) } else { anyhow::bail!("{}", bdb[back.0]) }
