@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::controller::Context;
+use crate::context::Context;
 
 mod authority;
 mod keeper;

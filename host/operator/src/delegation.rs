@@ -21,7 +21,7 @@ use tracing::{info, warn};
 
 use crate::apply::{MANAGER, Primary};
 use crate::calendar;
-use crate::controller::Context;
+use crate::context::Context;
 use crate::facts::{self, Parts};
 use crate::router::Router;
 use crate::system::{FactValue, Known, SystemId};

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::cache::words_of_forbidden;
-use crate::controller::Context;
+use crate::context::Context;
 use crate::router::Router;
 
 /// How long until a list of namespaces that was refused is asked for again.

@@ -8,6 +8,7 @@ pub mod admission;
 pub mod apply;
 pub mod cache;
 pub mod calendar;
+pub mod context;
 pub mod controller;
 pub mod delegation;
 pub mod error;

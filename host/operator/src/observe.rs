@@ -14,7 +14,7 @@ use stepwright_core::observation::{ObjectSet, Observation, Reply, failure};
 use stepwright_core::select::{Selection, says};
 
 use crate::apply::{Primary, shown};
-use crate::controller::Context;
+use crate::context::Context;
 use crate::facts::Parts;
 use crate::pass::claim::of_another_operator;
 use crate::system::{Reader, SystemId};

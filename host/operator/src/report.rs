@@ -12,7 +12,7 @@ use stepwright_core::plan::{self, Severity};
 use tracing::{debug, warn};
 
 use crate::apply::{self, Done, MANAGER, Primary};
-use crate::controller::Context;
+use crate::context::Context;
 use crate::delegation;
 use crate::error::PassError;
 use crate::pass::Outcome;

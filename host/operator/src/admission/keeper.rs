@@ -21,7 +21,7 @@ use super::AdmissionSettings;
 use super::authority::{Due, Material};
 use super::serve::Identity;
 use crate::apply::MANAGER;
-use crate::controller::Context;
+use crate::context::Context;
 
 /// How often the time is looked at, and what failed is tried again.
 const LOOKS: Duration = Duration::from_secs(5);

@@ -19,7 +19,7 @@ use tracing::{info, warn};
 use super::request::{Request, Verdict};
 use super::shadow;
 use crate::apply::Primary;
-use crate::controller::Context;
+use crate::context::Context;
 use crate::observe::{Reads, sets};
 use crate::slots::{Active, Judgement};
 use crate::system::SystemId;

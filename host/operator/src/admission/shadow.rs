@@ -7,7 +7,7 @@ use stepwright_core::slot::Role;
 use tracing::info;
 
 use super::reviewer::{Subject, judgement_of, once};
-use crate::controller::Context;
+use crate::context::Context;
 use crate::slots::{Active, Judgement};
 
 /// Asks the shadow, unless too many questions to shadows wait already. `answered`: by the version that answers, if it did.

@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use super::objects::{fight, filled, is_gone, is_secret};
 use super::patch::{Write, patch};
 use super::{Actor, Done, MANAGER, Primary, whole};
-use crate::controller::Context;
+use crate::context::Context;
 use crate::error::PassError;
 use crate::fight::Fight;
 use crate::system::Reader;

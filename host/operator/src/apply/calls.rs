@@ -9,7 +9,7 @@ use stepwright_core::secrets;
 use tracing::info;
 
 use super::{Done, Primary};
-use crate::controller::Context;
+use crate::context::Context;
 use crate::error::PassError;
 use crate::system::{ResolvedCall, SystemId};
 

@@ -15,7 +15,7 @@ use stepwright_core::mask::Mask;
 use stepwright_core::object::{ObjectRef, TypeRef};
 use stepwright_core::observation::{Refused, Reply};
 
-use crate::controller::Context;
+use crate::context::Context;
 use crate::error::PassError;
 use crate::slots::Identity;
 

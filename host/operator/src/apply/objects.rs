@@ -16,7 +16,7 @@ use tracing::{debug, info, warn};
 use super::patch::{Write, api, patch, refused};
 use super::{Actor, Done, MANAGER, Primary, amend, step_manager, whole};
 use crate::cache::owner_of;
-use crate::controller::Context;
+use crate::context::Context;
 use crate::error::PassError;
 use crate::fight::Fight;
 use crate::system::Reader;

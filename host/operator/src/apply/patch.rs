@@ -9,7 +9,7 @@ use stepwright_core::object::{ObjectRef, TypeRef};
 
 use super::Actor;
 use crate::cache::Served;
-use crate::controller::Context;
+use crate::context::Context;
 use crate::error::PassError;
 
 /// What is applied, and how.

@@ -13,7 +13,7 @@ use tracing::info;
 
 use super::patch::{Write, api, patch, refused};
 use super::{Actor, Done, MANAGER, Primary, step_manager};
-use crate::controller::Context;
+use crate::context::Context;
 use crate::error::PassError;
 
 /// Fields of the primary's spec that a step fills in. Returns the primary as it is then.

@@ -10,7 +10,7 @@ use stepwright_core::plan_diff::differences;
 use tokio::sync::Semaphore;
 use tracing::{Instrument, field, info_span};
 
-use crate::controller::Context;
+use crate::context::Context;
 use crate::error::PassError;
 use crate::slots::Active;
 

@@ -10,7 +10,7 @@ use stepwright_core::pipeline::Pipeline;
 use stepwright_core::plan::{Progress, Severity, Violation, Wait};
 
 use crate::apply::{self, Actor, Primary};
-use crate::controller::{Context, SCHEMA_RETRY};
+use crate::context::{Context, SCHEMA_RETRY};
 use crate::delegation;
 use crate::error::PassError;
 use crate::memory::Stopped;

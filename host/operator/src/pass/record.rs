@@ -13,7 +13,7 @@ use stepwright_core::observation::Observation;
 use stepwright_core::slot::Role;
 
 use super::Next;
-use crate::controller::Context;
+use crate::context::Context;
 use crate::error::PassError;
 
 /// The record of a pass under way.

@@ -16,7 +16,7 @@ use super::ask::once;
 use super::record::{moment, used};
 use super::turn::Turn;
 use crate::apply::Primary;
-use crate::controller::Context;
+use crate::context::Context;
 use crate::memory::Hash;
 use crate::observe::{Round, observe};
 use crate::slots::{Active, Judgement};

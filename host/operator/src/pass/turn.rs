@@ -16,7 +16,7 @@ use super::review::{self, Reviewed};
 use super::shadow::Beside;
 use super::{Outcome, shadow};
 use crate::apply::{self, Actor, Done, Primary};
-use crate::controller::Context;
+use crate::context::Context;
 use crate::error::PassError;
 use crate::memory::{Good, Kept, Planned, Stopped};
 use crate::observe::{Round, observe};

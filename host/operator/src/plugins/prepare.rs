@@ -19,7 +19,7 @@ use stepwright_core::slot::Mode;
 use super::refusal::Refusal;
 use super::rehearsal::{Candidate, Rehearsal, rehearse};
 use super::{PluginSettings, account, grants};
-use crate::controller::Context;
+use crate::context::Context;
 use crate::offer::{Component, Offer};
 use crate::plugin_maps::Loader;
 use crate::slots::{Identity, Source, Version, check_settings};

@@ -18,7 +18,7 @@ use stepwright_core::plan_diff::differences;
 use stepwright_core::slot::Role;
 
 use crate::apply::Primary;
-use crate::controller::Context;
+use crate::context::Context;
 use crate::observe::{Round, observe};
 use crate::pass::system_secrets;
 use crate::slots::Source;

@@ -18,7 +18,7 @@ use stepwright_core::slot::Role;
 
 use super::{Candidate, ENOUGH, Rehearsal, Verdicts, admitted, ask, look, primaries};
 use crate::apply::Primary;
-use crate::controller::Context;
+use crate::context::Context;
 use crate::observe::{Reads, Round, observe};
 use crate::slots::Chained;
 use crate::system::Reader;
