@@ -428,8 +428,9 @@ impl PluginMaps {
                 let Some(entry) = self.entries.get_mut(&name) else { return };
                 entry.promoted = Some(digest);
                 self.router.swapped(&steps);
-                self.place(&name).await;
+                // First what has to outlast this process, then what people read.
                 self.decide(&name).await;
+                self.place(&name).await;
             }
             News::RolledBack { source, digest, steps, reason, message } => {
                 let Some(name) = name_of(&source) else { return };
@@ -441,8 +442,9 @@ impl PluginMaps {
                     entry.before = None;
                 }
                 self.router.swapped(&steps);
-                self.place(&name).await;
+                // First what has to outlast this process, then what people read.
                 self.decide(&name).await;
+                self.place(&name).await;
             }
         }
     }
