@@ -4,16 +4,10 @@
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use stepwright_dev_cluster::programs_folder;
 use wasm_encoder::{
     BlockType, CodeSection, Component, ComponentSection, CustomSection, Function, FunctionSection, InstanceSection,
     Module, ModuleArg, ModuleSection, RefType, TableSection, TableType, TypeSection, ValType,
 };
-
-/// The plugin of this name as `cargo xtask build` left it, beside the programs that are tested.
-pub fn built(name: &str) -> PathBuf {
-    programs_folder().expect("programs").join("../plugins").join(format!("{name}.wasm"))
-}
 
 /// What is written into the test guest `sinner`.
 #[derive(Debug, Clone)]

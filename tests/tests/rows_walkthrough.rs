@@ -147,7 +147,7 @@ async fn row_98_the_whole_walkthrough(world: &World) {
     drop(forward);
 
     // A plugin that adds a label, from a ConfigMap, and back again.
-    let component = stepwright_tests::components::built("labelled-rigger");
+    let component = stepwright_dev_cluster::programs_folder().unwrap().join("../plugins/labelled-rigger.wasm");
     let file = format!("--from-file=plugin.wasm={}", component.display());
     world.kubectl(&["create", "configmap", "my-rigger", &file]).unwrap();
     let label = "stepwright.dev/plugin=true";

@@ -283,7 +283,7 @@ pub(crate) fn know(source: &Source, answer: &Answer, before: &[Item], fingerprin
     }
     if answer.status != 200 {
         let reason = format!("GET {}: {}", source.path, describe(answer.status, &answer.body));
-        return Known::unknown(reason, answer.status >= 500 || answer.status == 401);
+        return Known::unknown(reason, answer.status >= 500);
     }
     if let Some(items) = items::read(&answer.body, before, &|item| settle_item(source, item, fingerprinter)) {
         return Known::list(items);

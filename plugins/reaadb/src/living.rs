@@ -59,9 +59,7 @@ impl Decision {
 
     /// What it waits for, where the status does not say it.
     pub(crate) fn word(mut self, word: &str) -> Self {
-        if let Progress::Waiting(wait) = &mut self.progress {
-            wait.word = Some(word.to_owned());
-        }
+        self.progress.waits_for(word);
         self
     }
 
@@ -103,8 +101,8 @@ struct Followed<'a> {
 /// Writes a decision down.
 pub(crate) fn written(seen: &Seen<'_>, crdb: Option<&Crdb>, decision: Decision) -> Plan {
     let Decision { mut progress, status, calls, events, gave_password, followed, gone } = decision;
-    if let Progress::Waiting(wait) = &mut progress {
-        wait.word = wait.word.take().or_else(|| word_of(&status.status));
+    if let Some(word) = word_of(&status.status) {
+        progress.waits_for(word);
     }
     let mut plan = Plan::with(progress);
     plan = password::keep(plan, seen, crdb, gave_password);

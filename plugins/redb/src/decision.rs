@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use heck::ToUpperCamelCase as _;
 use stepwright_sdk::{Call, Event, Failure, Progress, Wait};
 
 use crate::rules;
@@ -36,9 +37,7 @@ impl Decision {
 
     /// What it waits for, where the status does not say it ([`word_of`]).
     pub(crate) fn word(mut self, word: &str) -> Self {
-        if let Progress::Waiting(wait) | Progress::Blocked(wait) = &mut self.progress {
-            wait.word = Some(word.to_owned());
-        }
+        self.progress.waits_for(word);
         self
     }
 
@@ -58,11 +57,7 @@ impl Decision {
 /// What a resource with this status waits for, in one word: `active-change-pending` is `ActiveChangePending`. One that is `active` says
 /// nothing of that.
 pub fn word_of(status: &str) -> Option<String> {
-    let capital = |part: &str| {
-        let mut letters = part.chars();
-        letters.next().map(|first| first.to_ascii_uppercase().to_string() + letters.as_str()).unwrap_or_default()
-    };
-    (!matches!(status, "" | "active")).then(|| status.split('-').map(capital).collect())
+    (!matches!(status, "" | "active")).then(|| status.to_upper_camel_case())
 }
 
 /// Why nothing may be sent now.

@@ -59,7 +59,7 @@ pub(crate) fn plan(seen: &Seen<'_>) -> Plan {
 fn waiting(seen: &Seen<'_>, bdb: Option<&Bdb>, text: &str, seconds: u64) -> Plan {
     let mut status = bdb.map_or_else(|| Status::waiting(seen), |bdb| Status::of(seen, bdb));
     "delete-pending".clone_into(&mut status.status);
-    let plan = Plan::waiting(text, Duration::from_secs(seconds)).word("Deleting");
+    let plan = Plan::waiting(text, Duration::from_secs(seconds)).word("DeletePending");
     let plan = match DatabaseSecret::of(seen) {
         Some(secret) => secret.keep(plan, seen, status.port()),
         None => plan,

@@ -1,6 +1,6 @@
 //! The resource is there: make the database, and keep it as the spec says (reference, 3.6).
 
-use stepwright_sdk::{Call, Event, Failure, Observed, Plan, Progress};
+use stepwright_sdk::{Call, Event, Failure, Observed, Plan};
 
 use crate::decision::{AFTER_REFUSAL, AFTER_SILENCE, Decision, SOON, license_holds, word_of};
 use crate::given::{Given, certificate_missing, sasl_missing};
@@ -154,8 +154,8 @@ fn news(seen: &Seen<'_>, secret: Option<&DatabaseSecret<'_>>, own: Option<&Bdb>,
 
 fn written(seen: &Seen<'_>, secret: Option<&DatabaseSecret<'_>>, own: Option<&Bdb>, decision: Decision) -> Plan {
     let Decision { mut progress, status, calls, events } = decision;
-    if let Progress::Waiting(wait) = &mut progress {
-        wait.word = wait.word.take().or_else(|| word_of(&status.status));
+    if let Some(word) = word_of(&status.status) {
+        progress.waits_for(word);
     }
     let mut plan = Plan::with(progress);
     if let Some(secret) = secret {

@@ -119,6 +119,15 @@ pub enum Progress {
     Blocked(Wait),
 }
 
+impl Progress {
+    /// Says what is waited for in one word ([`Wait::word`]), unless that was said. Of what is done it says nothing.
+    pub fn waits_for(&mut self, word: impl Into<String>) {
+        if let Self::Waiting(wait) | Self::Blocked(wait) = self {
+            wait.word.get_or_insert_with(|| word.into());
+        }
+    }
+}
+
 /// A step's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
@@ -159,9 +168,7 @@ impl Plan {
 
     /// Says what it waits for in one word ([`Wait::word`]). Of a plan that is done it says nothing.
     pub fn word(mut self, word: impl Into<String>) -> Self {
-        if let Progress::Waiting(wait) | Progress::Blocked(wait) = &mut self.progress {
-            wait.word = Some(word.into());
-        }
+        self.progress.waits_for(word);
         self
     }
 

@@ -9,16 +9,14 @@ use serde_json::json;
 use stepwright_tests::wait::until;
 use stepwright_tests::world::{SETTLES, World};
 
-use crate::database::{agreed, database, gone, routed, settled};
+use crate::database::{agreed, gone, made, settled};
 use crate::sides::{both, is, login, message, proxy};
 
 pub(crate) async fn row_90_all_clusters_are_told_a_new_login(world: &World) {
     let sides = both(world);
     let [one, two] = sides;
     let name = "row90-login";
-    one.apply(&database(&sides, name, json!({"memorySize": "100MB", "tlsMode": "enabled"})));
-    routed(&sides, name).await;
-    settled(&sides, name).await;
+    made(&sides, name).await;
 
     // The administrator of one has another password.
     let new = format!("{}-2", two.secret(two.rec, "password").unwrap());
@@ -97,9 +95,7 @@ pub(crate) async fn row_90_all_clusters_are_told_new_certificates(world: &World)
     let sides = both(world);
     let [one, two] = sides;
     let name = "row90-certificates";
-    one.apply(&database(&sides, name, json!({"memorySize": "100MB", "tlsMode": "enabled"})));
-    routed(&sides, name).await;
-    settled(&sides, name).await;
+    made(&sides, name).await;
     let generation =
         || two.get("rec", two.rec).unwrap()["status"]["certificatesStatus"]["generation"].as_i64().unwrap_or_default();
     let before = generation();

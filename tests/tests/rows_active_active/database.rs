@@ -16,6 +16,13 @@ pub(crate) fn database(sides: &[Side<'_>], name: &str, global: Value) -> Value {
             "globalConfigurations": global}})
 }
 
+/// One on all of these, made on the first, through which data passes.
+pub(crate) async fn made(sides: &[Side<'_>], name: &str) {
+    sides[0].apply(&database(sides, name, json!({"memorySize": "100MB", "tlsMode": "enabled"})));
+    routed(sides, name).await;
+    settled(sides, name).await;
+}
+
 pub(crate) fn participants(sides: &[Side<'_>]) -> Value {
     sides.iter().map(|side| json!({"name": side.name, "namespace": side.namespace})).collect()
 }

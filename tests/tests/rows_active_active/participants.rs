@@ -6,16 +6,14 @@ use stepwright_dev_cluster::repository;
 use stepwright_tests::wait::until;
 use stepwright_tests::world::{NAMESPACE, SETTLES, World};
 
-use crate::database::{agreed, database, gone, participants, routed, settled};
+use crate::database::{agreed, database, gone, made, participants, routed, settled};
 use crate::sides::{ELSEWHERE, OTHER, Side, acquainted, begin, both, message, proxy, proxy_elsewhere, running};
 
 pub(crate) async fn row_90_a_cluster_is_taken_out_and_added_again(world: &World) {
     let sides = both(world);
     let [one, two] = sides;
     let name = "row90-out";
-    one.apply(&database(&sides, name, json!({"memorySize": "100MB", "tlsMode": "enabled"})));
-    routed(&sides, name).await;
-    settled(&sides, name).await;
+    made(&sides, name).await;
     one.says(name, "", &["SET", "before", "1"], "OK").await;
     two.says(name, "", &["GET", "before"], "1").await;
 
@@ -50,9 +48,7 @@ pub(crate) async fn row_90_on_two_control_planes(world: &World) {
     acquainted(&sides).await;
 
     let name = "row90-far";
-    one.apply(&database(&sides, name, json!({"memorySize": "100MB", "tlsMode": "enabled"})));
-    routed(&sides, name).await;
-    settled(&sides, name).await;
+    made(&sides, name).await;
     one.says(name, "", &["SET", "from-one", "1"], "OK").await;
     far.says(name, "", &["GET", "from-one"], "1").await;
     far.says(name, "", &["SET", "from-far", "2"], "OK").await;
@@ -83,9 +79,7 @@ pub(crate) async fn row_90_one_that_is_lost_for_good_is_removed_unasked(world: &
     let sides = both(world);
     let [one, two] = sides;
     let name = "row90-lost";
-    one.apply(&database(&sides, name, json!({"memorySize": "100MB", "tlsMode": "enabled"})));
-    routed(&sides, name).await;
-    settled(&sides, name).await;
+    made(&sides, name).await;
     one.says(name, "", &["SET", "before", "1"], "OK").await;
 
     // Nobody can ask it, so that taking it out does not come about; the resource says why.

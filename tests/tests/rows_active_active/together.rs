@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use stepwright_tests::wait::until;
 use stepwright_tests::world::{SETTLES, World};
 
-use crate::database::{agreed, database, gone, passwords, routed, settled};
+use crate::database::{agreed, database, gone, made, passwords, routed, settled};
 use crate::sides::{both, is, message, proxy, remote};
 
 pub(crate) async fn row_90_one_database_is_made_changed_and_deleted_on_two_clusters(world: &World) {
@@ -141,9 +141,7 @@ pub(crate) async fn row_90_f16_a_participant_goes_and_comes_back(world: &World) 
     let sides = both(world);
     let [one, _] = sides;
     let name = "row90-f16";
-    one.apply(&database(&sides, name, json!({"memorySize": "100MB", "tlsMode": "enabled"})));
-    routed(&sides, name).await;
-    settled(&sides, name).await;
+    made(&sides, name).await;
     // Nothing leads from one to the other.
     proxy().lock().await.stop();
     until("the participant to be told as lost", SETTLES, || async {

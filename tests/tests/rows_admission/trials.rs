@@ -5,8 +5,9 @@ use std::path::Path;
 use anyhow::bail;
 use serde_json::{Value, json};
 use stepwright_dev_cluster::repository;
-use stepwright_tests::components::{built, guest};
+use stepwright_tests::components::guest;
 use stepwright_tests::databases::manifest;
+use stepwright_tests::plugins::offer;
 use stepwright_tests::wait::until;
 use stepwright_tests::world::{OPERATOR, SETTLES, World, http};
 
@@ -88,11 +89,8 @@ pub(crate) async fn row_62_a_check_of_ones_own_is_asked_too(world: &World) {
     // Nobody answers for the check yet, which is a warning; the built-in one answers as before.
     offered(world, &database("orders")).unwrap();
     denied(world, &elsewhere("orders"), &[DENIED, "not found in namespace"]);
-    let component = built("database-names");
-    let settings = format!("settings={}", json!({"prefixes": {stepwright_tests::world::NAMESPACE: "a-"}}));
-    let file = format!("--from-file=plugin.wasm={}", component.display());
-    world.kubectl(&["create", "configmap", "database-names", &file, &format!("--from-literal={settings}")]).unwrap();
-    world.kubectl(&["label", "configmap", "database-names", "stepwright.dev/plugin=true"]).unwrap();
+    let settings = json!({"prefixes": {stepwright_tests::world::NAMESPACE: "a-"}}).to_string();
+    offer(world, "database-names", "plugins/database-names.wasm", &settings, &[]).unwrap();
     world.field("configmap", "database-names", "/metadata/annotations/stepwright.dev~1state", "active", SETTLES).await;
     until("both checks to be asked", SETTLES, || async {
         offered(world, &database("a-orders")).map_err(anyhow::Error::msg)?;
